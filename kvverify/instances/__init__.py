@@ -1,0 +1,1 @@
+"""Hard instances: a secret payload laid out as a token stream, and read back from answers."""
