@@ -8,7 +8,7 @@ weight relative to the target's is a power of one number: ``W_il / W_ii = exp(-c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -140,18 +140,3 @@ def bit_string(word: int, length: int) -> str:
 def decimal(histogram: Mapping[int, int]) -> dict[str, str]:
     """The histogram as it stands in a certificate."""
     return {str(exponent): str(histogram[exponent]) for exponent in sorted(histogram) if histogram[exponent]}
-
-
-def dominating(rows: Iterable[Mapping[int, int]]) -> dict[int, int]:
-    """Least histogram whose cumulative counts are at least those of every row, everywhere."""
-    tables = [dict(row) for row in rows]
-    result: dict[int, int] = {}
-    before = 0
-    sums = [0] * len(tables)
-    for exponent in sorted(set().union(*tables)):
-        sums = [total + table.get(exponent, 0) for total, table in zip(sums, tables, strict=True)]
-        top = max(sums)
-        if top > before:
-            result[exponent] = top - before
-            before = top
-    return result

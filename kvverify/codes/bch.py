@@ -24,6 +24,15 @@ def extended_bch(m: int, dimension: int) -> LinearCode:
     return LinearCode(1 << m, _nested(m, dimension), f"extended-bch({m},{dimension})")
 
 
+def powers(m: int) -> list[int]:
+    """The 2^m - 1 powers of a primitive element of GF(2^m), 3 <= m <= 8, as polynomials over GF(2)."""
+    power = [1]
+    for _ in range((1 << m) - 2):
+        doubled = power[-1] << 1
+        power.append(doubled ^ _PRIMITIVE[m] if doubled >> m else doubled)
+    return power
+
+
 @cache
 def _nested(m: int, dimension: int) -> tuple[int, ...]:
     smaller = [k for k in dimensions(m) if k < dimension]
@@ -36,11 +45,8 @@ def _nested(m: int, dimension: int) -> tuple[int, ...]:
 @cache
 def _generators(m: int) -> dict[int, int]:
     """{dimension: generator polynomial}: products of minimal polynomials of odd powers of a primitive element."""
-    order = (1 << m) - 1
-    power = [1]
-    for _ in range(order - 1):
-        doubled = power[-1] << 1
-        power.append(doubled ^ _PRIMITIVE[m] if doubled >> m else doubled)
+    power = powers(m)
+    order = len(power)
     log = {element: i for i, element in enumerate(power)}
 
     def minimal(exponents: list[int]) -> int:

@@ -139,8 +139,7 @@ def walk(length: int, rows: Sequence[int], shift: int = 0) -> dict[int, int]:
     lanes = max(1, -(-length // 64))
     table = span(length, rows[:_TABLE])
     counts = np.zeros(64 * lanes + 1, np.int64)
-    head = _lanes(shift, lanes)
-    high = [_lanes(row, lanes) for row in rows[_TABLE:]]
+    head, *high = pack([shift, *rows[_TABLE:]], length).T
     for i in range(1 << len(high)):
         if i:
             head = head ^ high[(i & -i).bit_length() - 1]  # a Gray code: one row a step
@@ -153,11 +152,17 @@ def walk(length: int, rows: Sequence[int], shift: int = 0) -> dict[int, int]:
 
 def span(length: int, rows: Sequence[int]) -> np.ndarray:
     """(lanes of 64 letters, 2^rows) uint64: all words in the order of ``LinearCode.words``."""
-    lanes = max(1, -(-length // 64))
-    table = np.zeros((lanes, 1), np.uint64)
-    for row in rows:
-        table = np.concatenate([table, table ^ _lanes(row, lanes)[:, None]], axis=1)
+    table = pack([0], length)
+    for row in pack(rows, length).T:
+        table = np.concatenate([table, table ^ row[:, None]], axis=1)
     return table
+
+
+def pack(words: Sequence[int], length: int) -> np.ndarray:
+    """(lanes of 64 letters, words) uint64."""
+    lanes = max(1, -(-length // 64))
+    octets = b"".join(word.to_bytes(8 * lanes, "little") for word in words)
+    return np.frombuffer(octets, "<u8").astype(np.uint64).reshape(len(words), lanes).T
 
 
 def macwilliams(length: int, weights: dict[int, int]) -> dict[int, int]:
@@ -193,7 +198,3 @@ def _without(word: int, positions: Sequence[int]) -> int:
     for position in sorted(positions, reverse=True):
         word = word & ((1 << position) - 1) | word >> position + 1 << position
     return word
-
-
-def _lanes(word: int, lanes: int) -> np.ndarray:
-    return np.frombuffer(word.to_bytes(8 * lanes, "little"), "<u8").astype(np.uint64)
