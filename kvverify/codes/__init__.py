@@ -35,7 +35,7 @@ def families(tokens: int, key_dim: int) -> Iterator[KeyFamily]:
 
 def _root(tokens: int, power: int) -> int:
     """Least side >= 2 with side^power >= tokens."""
-    side = max(2, round(tokens ** (1 / power)) - 1)
+    side: int = max(2, round(tokens ** (1 / power)) - 1)
     while side**power < tokens:
         side += 1
     return side

@@ -109,7 +109,7 @@ class LinearCode(SignKeys):
         chosen = list(range(self.length - where, self.length)) if isinstance(where, int) else list(where)
         if len(set(chosen)) != len(chosen) or not all(0 <= j < self.length for j in chosen):
             raise UsageError(f"{self.name} has letters 0..{self.length - 1}: cannot remove {where}")
-        return chosen, str(where) if isinstance(where, int) else "at " + ",".join(map(str, chosen))
+        return chosen, str(where) if isinstance(where, int) else f"at {_ranges(chosen)}"
 
 
 def linear_step(code: LinearCode, weights: dict[int, int]) -> dict[str, Any]:
@@ -192,6 +192,17 @@ def _reduced(rows: Sequence[int]) -> list[int]:
             low = row & -row
             basis = [other ^ row if other & low else other for other in basis] + [row]
     return basis
+
+
+def _ranges(positions: list[int]) -> str:
+    """``0,4-9``: runs of consecutive positions are named by their ends."""
+    runs: list[list[int]] = []
+    for position in positions:
+        if runs and position == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], position]
+        else:
+            runs.append([position])
+    return ",".join("-".join(map(str, run)) for run in runs)
 
 
 def _without(word: int, positions: Sequence[int]) -> int:

@@ -1,4 +1,4 @@
-"""A family's name is its recipe: ``extended-bch(7,22) shortened 5 punctured at 0,3 subcode 15``."""
+"""A family's name is its recipe: ``extended-bch(7,22) shortened 5 punctured at 0,3-4 subcode 15``."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ from kvverify.codes.random_signs import random_signs
 from kvverify.codes.reed_muller import reed_muller
 from kvverify.errors import UsageError
 
-_LINEAR: dict[str, tuple[int, Callable[..., LinearCode]]] = {
+_FAMILIES: dict[str, tuple[int, Callable[..., KeyFamily]]] = {
     "extended-bch": (2, extended_bch),
     "golay": (1, golay),
-    "quadratic-residue": (1, quadratic_residue),
-    "reed-muller": (2, reed_muller),
-}
-_OTHER: dict[str, tuple[int, Callable[..., KeyFamily]]] = {
     "hypercube": (1, Hypercube),
     "kerdock": (1, kerdock),
     "paraboloid": (2, Paraboloid),
+    "quadratic-residue": (1, quadratic_residue),
     "random-signs": (3, random_signs),
+    "reed-muller": (2, reed_muller),
 }
-_OPERATION = re.compile(r" (shortened|punctured|subcode) (?:(\d+)|at (\d+(?:,\d+)*))")
+_RANGE = r"\d{1,4}(?:-\d{1,4})?"
+_OPERATION = rf" (shortened|punctured|subcode(?! at)) (?:(\d{{1,4}})|at ({_RANGE}(?:,{_RANGE})*))"
 
 
 def by_name(name: str) -> KeyFamily:
@@ -40,20 +39,21 @@ def by_name(name: str) -> KeyFamily:
         return read_keys(Path(file[1]))
     head, separator, operations = name.partition(")")
     kind, _, arguments = head.partition("(")
-    if not separator or not re.fullmatch(r"\d{1,9}(,\d{1,9})*", arguments) or kind not in {**_LINEAR, **_OTHER}:
-        known = ", ".join(sorted({**_LINEAR, **_OTHER}))
+    if not separator or not re.fullmatch(r"\d{1,9}(,\d{1,9})*", arguments) or kind not in _FAMILIES:
+        known = ", ".join(_FAMILIES)
         raise UsageError(
             f"no family of keys {name!r}: write one of {known} with numbers in brackets, or explicit(FILE)"
         )
     numbers = [int(number) for number in arguments.split(",")]
-    count, build = {**_OTHER, **_LINEAR}[kind]
+    count, build = _FAMILIES[kind]
     if len(numbers) != count:
         raise UsageError(f"{kind} takes {count} numbers, not {arguments}")
-    if kind in _LINEAR:
-        return _changed(_LINEAR[kind][1](*numbers), operations)
-    if operations:
+    family = build(*numbers)
+    if not operations:
+        return family
+    if not isinstance(family, LinearCode):
         raise UsageError(f"{kind} is no linear code: {operations.strip()!r} does not apply")
-    return build(*numbers)
+    return _changed(family, operations)
 
 
 def linear_by_name(name: str) -> LinearCode:
@@ -65,19 +65,24 @@ def linear_by_name(name: str) -> LinearCode:
 
 
 def _changed(code: LinearCode, operations: str) -> LinearCode:
-    end = 0
-    for match in _OPERATION.finditer(operations):
-        if match.start() != end:
-            break
-        end = match.end()
-        operation, count, positions = match.groups()
-        if operation == "subcode" and count:
-            code = code.subcode(int(count))
-            continue
-        where = int(count) if count else [int(position) for position in positions.split(",")]
-        code = code.puncture(where) if operation == "punctured" else code.shorten(where)
-    if end != len(operations):
+    if not re.fullmatch(rf"(?:{_OPERATION})+", operations):
         raise UsageError(
-            f"after a linear code: ' shortened N', ' punctured N', ' subcode K' or ' shortened at I,J', not {operations!r}"
+            f"write ' shortened 3', ' shortened at 0,4-9', ' punctured ...' or ' subcode 12', not {operations!r}"
         )
+    for operation, count, positions in re.findall(_OPERATION, operations):
+        if operation == "subcode":
+            code = code.subcode(int(count))
+        else:
+            where = int(count) if count else _positions(positions)
+            code = code.puncture(where) if operation == "punctured" else code.shorten(where)
     return code
+
+
+def _positions(text: str) -> list[int]:
+    positions: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if last and int(last) < int(first):
+            raise UsageError(f"positions run upwards, as in 4-9, not {part}")
+        positions += range(int(first), int(last or first) + 1)
+    return positions
