@@ -1,0 +1,167 @@
+"""From a candidate to a certificate: the steps, with short rationals rounded to the safe side.
+
+Arb (python-flint) computes the logarithms, integers the sums. The kernel shares none of this code and has the last
+word.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import ceil, floor
+from typing import Any
+
+from flint import arb, ctx, fmpq
+
+from kvverify.bounds.estimate import BF16_ROUNDING, Candidate, scaling
+from kvverify.kernel import document
+from kvverify.problem import Problem
+
+_PRECISION = 320
+_DECAY_BITS = 48
+_SLACK = Fraction(1, 1 << 56)  # bits a token: more than the kernel's own rounding of logarithms
+Node = dict[str, Any]
+
+
+def build(candidate: Candidate, problem: Problem, *, scale_bits: int | None = None) -> Node:
+    """The certificate's JSON tree.
+
+    With ``scale_bits`` the queries' scale is rounded down to that many significant bits, so that an emitted instance's
+    queries are exact in a short format.
+    """
+    steps, leak = leak_steps(candidate, problem, scale_bits)
+    if candidate.method == "volume":
+        steps += _volume_steps(candidate, problem, leak)
+    else:
+        steps += _code_steps(candidate, problem)
+    bits = Fraction(steps[-1]["gives"]["bits_at_least"])
+    return document.build(problem.statement(max(0, floor(bits))), steps)
+
+
+def leak_steps(
+    candidate: Candidate, problem: Problem, scale_bits: int | None = None
+) -> tuple[list[Node], list[Fraction]]:
+    """Keys, scale, budget and leak; and the leak's three stated bounds (off-target, squares, rest)."""
+    family, payload, place = candidate.family, candidate.payload, scaling(candidate.family, problem)
+    exponent = problem.max_logit / place.unit
+    if scale_bits is not None:
+        exponent = _round_scale(exponent, scale_bits)
+    z = _up(_ball_up(arb(_fmpq(-exponent)).exp), _DECAY_BITS)
+    terms: list[tuple[int, int]] = []
+    left = payload - 1
+    for e, number in sorted(family.exponents().items()):
+        terms.append((e, max(0, min(number, left))))
+        left -= number
+    pads = problem.tokens - payload
+    sums = [
+        _up(total, 64)
+        for total in (
+            _weigh(terms, z),
+            _weigh([(2 * e, n) for e, n in terms], z),
+            _weigh([(place.own, 1), (place.pad, pads)], z),
+        )
+    ]
+    names = ("off_target_at_most", "off_target_squares_at_most", "rest_at_most")
+    steps = [
+        {"id": "keys", "uses": {}, **family.step()},
+        _step("decay", "exp-bound", {}, {"exponent": exponent}, {"exp_minus_at_most": z}),
+        _step(
+            "budget", "budget", {"keys": "keys", "decay": "decay"}, {"payload": payload},
+            {"logit_at_most": exponent * place.unit},
+        ),
+        _step("leak", "leak", {"budget": "budget"}, {}, dict(zip(names, sums, strict=True))),
+    ]  # fmt: skip
+    return steps, sums
+
+
+def _volume_steps(candidate: Candidate, problem: Problem, leak: list[Fraction]) -> list[Node]:
+    """Near-identity determinant, then the volume rule."""
+    sigma, squares, rest = leak
+    payload = candidate.payload
+    # The kernel's series for c(sigma), as its rule states it: 30 terms and a geometric tail.
+    ratio = sum((sigma ** (k - 2) / k for k in range(2, 32)), Fraction(0)) + sigma**30 / (32 * (1 - sigma))
+    determinant = -payload * (
+        _log2_up(1 + sigma + rest) + _up(_ball_up(lambda: 1 / arb.const_log2()), 96) * ratio * squares
+    )
+    determinant = _down(determinant - payload * _SLACK, 32)
+    return [
+        _step(
+            "determinant",
+            "determinant",
+            {"leak": "leak"},
+            {"form": "near-identity"},
+            {"log2_det_at_least": determinant},
+        ),
+        volume_step(problem, payload, determinant),
+    ]
+
+
+def volume_step(problem: Problem, payload: int, determinant: Fraction) -> Node:
+    """The volume rule on a determinant step's stated bound."""
+    assert problem.tolerance is not None
+    eps = problem.tolerance + (BF16_ROUNDING if problem.inputs == "bf16" else 0)
+    delta = problem.failure
+    gain = -(1 - delta) * _log2_up(eps / (1 - delta)) - (delta * _log2_up((1 - eps) / delta) if delta else 0)
+    coordinates = problem.streams * problem.value_dim
+    bits = _down(coordinates * (determinant + payload * (gain - _SLACK)), 20)
+    return _step("bits", "volume", {"determinant": "determinant"}, {}, {"bits_at_least": bits})
+
+
+def _code_steps(candidate: Candidate, problem: Problem) -> list[Node]:
+    """Separated levels, then the random access code."""
+    alphabet, delta = candidate.alphabet, problem.failure
+    bits = -_log2_up(Fraction(1, alphabet))
+    if delta:
+        bits -= (1 - delta) * _log2_up(1 / (1 - delta)) + delta * _log2_up((alphabet - 1) / delta)
+    symbols = candidate.payload * problem.value_dim * problem.streams
+    bound = (
+        _down(symbols * (bits - _SLACK), 20)
+        if delta
+        else symbols * (_down(bits, 60) if alphabet & alphabet - 1 else bits)
+    )
+    return [
+        _step("reading", candidate.method, {"leak": "leak"}, {}, {"alphabet": alphabet}),
+        _step("bits", "random-access-code", {"reading": "reading"}, {}, {"bits_at_least": bound}),
+    ]
+
+
+def _step(name: str, rule: str, uses: dict[str, str], given: Node, gives: Node) -> Node:
+    text = {k: v if isinstance(v, str) else str(v) for k, v in given.items()}
+    return {"id": name, "rule": rule, "uses": uses, "given": text, "gives": {k: str(v) for k, v in gives.items()}}
+
+
+def _round_scale(exponent: Fraction, bits: int) -> Fraction:
+    """The exponent rounded down so that half of it, the size of a query's entries, has ``bits`` significant bits."""
+    shift = bits - 1 - (exponent.numerator.bit_length() - exponent.denominator.bit_length())
+    step = Fraction(2) ** shift
+    return Fraction(floor(exponent * step)) / step
+
+
+def _weigh(terms: list[tuple[int, int]], z: Fraction) -> Fraction:
+    return sum((n * z**e for e, n in terms if n), Fraction(0))
+
+
+def _log2_up(x: Fraction) -> Fraction:
+    return _up(_ball_up(lambda: arb(_fmpq(x)).log() / arb.const_log2()), 96)
+
+
+def _ball_up(compute: Any) -> Fraction:
+    """The upper end of a ball, as a rational."""
+    before = ctx.prec
+    ctx.prec = _PRECISION
+    try:
+        mantissa, power = compute().upper().man_exp()
+    finally:
+        ctx.prec = before
+    return Fraction(int(mantissa)) * Fraction(2) ** int(power)
+
+
+def _fmpq(x: Fraction) -> fmpq:
+    return fmpq(x.numerator, x.denominator)
+
+
+def _up(x: Fraction, bits: int) -> Fraction:
+    return Fraction(ceil(x * (1 << bits)), 1 << bits)
+
+
+def _down(x: Fraction, bits: int) -> Fraction:
+    return Fraction(floor(x * (1 << bits)), 1 << bits)

@@ -1,0 +1,117 @@
+"""The checker: walks the steps, applies the rules, gives the verdict. It reads no verdict from a certificate."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+from pathlib import Path
+
+from kvverify.kernel import document, statement
+from kvverify.kernel.document import Document, Malformed, Node, OverLimit, short
+from kvverify.kernel.facts import Absent, Context, Fact, Rejected, StateBits, need
+from kvverify.kernel.rules import FILES, RULES
+from kvverify.kernel.statement import Statement
+
+
+class Verdict(Enum):
+    """VALID: re-proved. INVALID: malformed, or a step that does not hold. INCOMPLETE: could not be decided."""
+
+    VALID = "VALID"
+    INVALID = "INVALID"
+    INCOMPLETE = "INCOMPLETE"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A verdict, with what it rests on. ``bits`` is what the steps prove, ``claim`` what the statement says."""
+
+    verdict: Verdict
+    claim: str
+    step: str | None
+    reason: str
+    statement: Statement | None
+    bits: Fraction | None
+    rules: tuple[str, ...]
+
+    @property
+    def trust(self) -> dict[str, list[str]]:
+        """What VALID rests on: rule files with their digests; no lemma is cited and no other engine is used."""
+        files = sorted({FILES[rule] for rule in self.rules})
+        return {"rules": [f"{Path(f).name} {rule_digest(f)}" for f in files], "cited": [], "engines": []}
+
+
+def rule_digest(path: str) -> str:
+    """The first 16 digits of the sha256 of a rule file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+
+
+def check(source: str | os.PathLike[str] | bytes | Node, files: str | os.PathLike[str] | None = None) -> Result:
+    """Check a certificate: a path, its bytes, or its JSON tree. ``files``: folder of the files that it refers to
+    (the certificate's own folder when it is a path). Raises OSError when the certificate itself cannot be read.
+    """
+    given_path = not isinstance(source, bytes | dict)
+    folder = Path(files) if files is not None else Path(str(source)).parent if given_path else Path()
+    try:
+        found = document.parse(source) if isinstance(source, dict) else document.read(source)
+        claimed = statement.parse(found.statement)
+    except Malformed as error:
+        return _result(Verdict.INVALID, reason=str(error))
+    except OverLimit as error:
+        return _result(Verdict.INCOMPLETE, reason=str(error))
+    return _prove(found, Context(claimed, folder))
+
+
+def _prove(found: Document, context: Context) -> Result:
+    facts: dict[str, Fact] = {}
+    rules: list[str] = []
+    step_id = None
+    used: set[str] = set()
+
+    def result(verdict: Verdict, reason: str = "", bits: Fraction | None = None) -> Result:
+        return _result(verdict, step_id, reason, context.statement, bits, tuple(rules))
+
+    try:
+        for step in found.steps:
+            step_id = step.id
+            if step.id in facts:
+                raise Malformed("a second step of this name")
+            if step.rule not in RULES:
+                raise Malformed(f"unknown rule {short(step.rule)!r}")
+            for premise in step.uses.values():
+                if premise not in facts:
+                    raise Malformed(f"uses {short(premise)!r}, which is not proved before it")
+            used.update(step.uses.values())
+            rules.append(step.rule)
+            premises = {name: facts[premise] for name, premise in step.uses.items()}
+            facts[step.id] = RULES[step.rule](context, premises, step.given, step.gives)
+        last = facts[found.steps[-1].id]
+        if idle := [name for name in facts if name not in used and name != step_id]:
+            step_id = idle[0]
+            raise Malformed("a step that nothing uses")
+        need(isinstance(last, StateBits), "the last step gives bits of state")
+        assert isinstance(last, StateBits)
+        claimed = context.statement.state_bits_at_least
+        need(claimed <= last.at_least, "state_bits_at_least <= what the steps prove", claimed, last.at_least)
+    except (Malformed, Rejected) as error:
+        return result(Verdict.INVALID, str(error))
+    except (OverLimit, Absent) as error:
+        return result(Verdict.INCOMPLETE, str(error))
+    step_id = None
+    return result(Verdict.VALID, bits=last.at_least)
+
+
+def _result(
+    verdict: Verdict,
+    step: str | None = None,
+    reason: str = "",
+    claimed: Statement | None = None,
+    bits: Fraction | None = None,
+    rules: tuple[str, ...] = (),
+) -> Result:
+    claim = ""
+    if claimed is not None:
+        claim = f"state of {claimed.tokens} tokens >= {claimed.state_bits_at_least} bits"
+    return Result(verdict, short(claim, 200), step, reason, claimed, bits, rules)

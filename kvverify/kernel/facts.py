@@ -1,0 +1,163 @@
+"""What a proved step gives to later steps, and how a rule says no. Facts are made by rules only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from kvverify.kernel.document import Node, OverLimit, short
+from kvverify.kernel.statement import Statement
+
+WORK_LIMIT = 1 << 27  # elementary steps of one check, each well under a microsecond
+
+
+class Rejected(Exception):
+    """A step does not hold: what was tested, and both sides of it where it is an inequality."""
+
+    def __init__(self, test: str, left: object = "", right: object = "") -> None:
+        sides = f" ({_side(left)} against {_side(right)})" if left != "" else ""
+        super().__init__(test + sides)
+
+
+class Absent(Exception):
+    """A file that the certificate refers to is not there: INCOMPLETE."""
+
+
+@dataclass
+class Context:
+    """What every rule sees: the statement, the folder of referenced files, and the work left in this check."""
+
+    statement: Statement
+    folder: Path
+    work: int = field(default=WORK_LIMIT)
+
+    def charge(self, steps: int) -> None:
+        """Account for work before it is done; refuse what would take too long."""
+        self.work -= steps
+        if self.work < 0:
+            raise OverLimit(f"limit: this step needs {short(str(steps))} units of work, more than one check may take")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """``size`` distinct keys with queries such that token l weighs exp(-c e_il) relative to target i, for any c > 0.
+
+    ``exponents`` dominates every row: at most as many off-target tokens with e_il <= e as its counts up to e say.
+    ``unit``: the logit that a query costs on the whole body, per unit of c. ``pad``, ``own``: the least exponents of a
+    fixed further key in the body, and of a key that the asker chooses. ``bf16``: keys are exact in bf16.
+    """
+
+    size: int
+    dim: int
+    exponents: tuple[tuple[int, int], ...]
+    unit: Fraction
+    pad: int
+    own: int
+    bf16: bool
+
+
+@dataclass(frozen=True)
+class Decay:
+    """exp(-exponent) <= at_most."""
+
+    exponent: Fraction
+    at_most: Fraction
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Keys and a scale within the logit budget: weights are at most decay^e; ``payload`` tokens carry the secret."""
+
+    keys: Keys
+    decay: Fraction
+    payload: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row relative to its target: bounds on the other payload tokens' mass, and on all further tokens' mass."""
+
+    off_target: Fraction
+    rest: Fraction
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Attention relative to the target, over ``payload`` rows: bounds for the worst row, and row by row where known.
+
+    ``squares`` bounds the mean over rows of the sum of squared off-target weights. ``matrix`` gives enclosures
+    (low, high) of all relative weights among payload tokens, for small explicit instances only.
+    """
+
+    payload: int
+    worst: Row
+    squares: Fraction
+    rows: tuple[Row, ...] = ()
+    matrix: Callable[[], list[list[tuple[Fraction, Fraction]]]] | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Every payload value can be read back within the tolerance when it is one of ``alphabet`` levels."""
+
+    alphabet: int
+    payload: int
+
+
+@dataclass(frozen=True)
+class Determinant:
+    """log2 |det W| >= log2_at_least for the payload's square attention matrix (it may be negative)."""
+
+    payload: int
+    log2_at_least: Fraction
+
+
+@dataclass(frozen=True)
+class StateBits:
+    """log2 of the number of states of all streams together is at least this."""
+
+    at_least: Fraction
+
+
+Fact = Keys | Decay | Scaled | Leak | Reading | Determinant | StateBits
+Rule = Callable[[Context, dict[str, Fact], Node, Node], Fact]
+T = TypeVar("T", Keys, Decay, Scaled, Leak, Reading, Determinant, StateBits)
+V = TypeVar("V")
+
+
+def need(condition: bool, test: str, left: object = "", right: object = "") -> None:
+    """Reject the step unless ``condition`` holds."""
+    if not condition:
+        reject(test, left, right)
+
+
+def premise(uses: dict[str, Fact], name: str, kind: type[T]) -> T:
+    """The premise of that name, which must be a fact of that kind."""
+    fact = uses[name]
+    if not isinstance(fact, kind):
+        reject(f"premise {name!r} is of the kind {kind.__name__}", type(fact).__name__, kind.__name__)
+    return fact
+
+
+def present(value: V | None, test: str) -> V:
+    """Reject where the rule needs something that the statement or a premise does not have."""
+    if value is None:
+        reject(test)
+    return value
+
+
+def reject(test: str, left: object = "", right: object = "") -> NoReturn:
+    """The step does not hold."""
+    raise Rejected(test, left, right)
+
+
+def _side(value: object) -> str:
+    """One side of an inequality for people: exact when short, else its size as a power of two."""
+    if isinstance(value, int | Fraction):
+        top, bottom = Fraction(value).numerator, Fraction(value).denominator
+        if top.bit_length() + bottom.bit_length() > 200:
+            return f"{'-' if top < 0 else ''}about 2^{top.bit_length() - bottom.bit_length()}"
+    return short(str(value))

@@ -1,0 +1,10 @@
+"""The rules, one file a family. A rule is a pure function (context, premises, given, gives) -> fact, or a rejection."""
+
+from __future__ import annotations
+
+from kvverify.kernel.facts import Rule
+from kvverify.kernel.rules import codes, information, points, rows, softmax, volume
+
+FAMILIES = (codes, points, rows, softmax, information, volume)
+RULES: dict[str, Rule] = {name: rule for family in FAMILIES for name, rule in family.RULES.items()}
+FILES: dict[str, str] = {name: str(family.__file__) for family in FAMILIES for name in family.RULES}

@@ -1,0 +1,145 @@
+"""From distances to attention weights: the scale, the logit budget, the mass off the target, what can be read back.
+
+All weights are relative to the row's target, so a row of the attention matrix is (1, w_il ..) / (1 + sum of w).
+Proofs: docs/proofs/softmax.md.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from kvverify.kernel.document import Node, OverLimit, fields, integer, rational
+from kvverify.kernel.facts import Context, Decay, Fact, Keys, Leak, Reading, Row, Rule, Scaled, need, premise, present
+from kvverify.kernel.numbers import exp_lower
+
+MAX_DECAY_BITS = 64
+MAX_ALPHABET = 1 << 64
+
+
+def exp_bound(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> Decay:
+    """exp(-exponent) <= z, exponent > 0, 0 < z < 1: by a Taylor partial sum below e^exponent. Source: textbook."""
+    fields(uses, "uses", set())
+    exponent = rational(fields(given, "given", {"exponent"})["exponent"], "exponent")
+    z = rational(fields(gives, "gives", {"exp_minus_at_most"})["exp_minus_at_most"], "exp_minus_at_most")
+    need(exponent > 0, "exponent > 0", exponent, 0)
+    need(0 < z < 1, "0 < exp_minus_at_most < 1", z, 1)
+    context.charge(64 * int(exponent + 64))
+    bound = exp_lower(exponent)
+    need(z * bound >= 1, "exp_minus_at_most * e^exponent >= 1", z * bound, 1)
+    return Decay(exponent, z)
+
+
+def budget(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> Scaled:
+    """Queries at scale c = exponent cost the logit c * unit on every key of the body: it must be within ``max_logit``.
+
+    The first ``payload`` keys carry the secret; the remaining tokens are pads of value 0. Source: ours (bounds 3).
+    """
+    fields(uses, "uses", {"keys", "decay"})
+    payload = integer(fields(given, "given", {"payload"})["payload"], "payload")
+    logit = rational(fields(gives, "gives", {"logit_at_most"})["logit_at_most"], "logit_at_most")
+    keys, decay, statement = premise(uses, "keys", Keys), premise(uses, "decay", Decay), context.statement
+    need(statement.budget == "class", "the statement's budget is 'class'", statement.budget, "class")
+    need(keys.dim <= statement.key_dim, "keys fit the key dimension", keys.dim, statement.key_dim)
+    need(1 <= payload <= keys.size, "1 <= payload <= number of keys", payload, keys.size)
+    need(payload <= statement.tokens, "payload <= tokens", payload, statement.tokens)
+    need(keys.bf16 or statement.inputs == "real", "keys are exact in bf16, as the statement's inputs require")
+    cost = decay.exponent * keys.unit
+    need(cost <= logit, "logit of the queries <= logit_at_most", cost, logit)
+    need(logit <= statement.max_logit, "logit_at_most <= max_logit", logit, statement.max_logit)
+    return Scaled(keys, decay.at_most, payload)
+
+
+def leak(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> Leak:
+    """Sums over a row, relative to the target: off-target payload mass, its squares, the mass of pads and own token.
+
+    sigma >= sum n_e z^e, F >= sum n_e z^(2e) over the dominating histogram, nearest first and payload - 1 tokens at
+    most (z^e decreases in e, so a dominating histogram dominates the sums); rest >= z^own + (tokens - payload) z^pad.
+    """
+    fields(uses, "uses", {"budget"})
+    fields(given, "given", set())
+    stated = stated_leak(gives)
+    scaled = premise(uses, "budget", Scaled)
+    keys, z = scaled.keys, scaled.decay
+    if z.denominator.bit_length() > MAX_DECAY_BITS:
+        raise OverLimit(f"limit: exp_minus_at_most with a denominator of more than {MAX_DECAY_BITS} bits")
+    terms: list[tuple[int, int]] = []
+    left = scaled.payload - 1
+    for exponent, number in keys.exponents:
+        if left > 0:
+            terms.append((exponent, min(number, left)))
+            left -= number
+    context.charge(16 * len(terms) * max([keys.own, *(e for e, _ in terms)]))
+    pads = context.statement.tokens - scaled.payload
+    off_target, squares = _weigh(terms, z), _weigh([(2 * e, n) for e, n in terms], z)
+    rest = _weigh([(keys.own, 1), (keys.pad, pads)], z)
+    need(
+        off_target <= stated.worst.off_target,
+        "off-target mass <= off_target_at_most",
+        off_target,
+        stated.worst.off_target,
+    )
+    need(squares <= stated.squares, "off-target squares <= off_target_squares_at_most", squares, stated.squares)
+    need(rest <= stated.worst.rest, "mass of pads and own token <= rest_at_most", rest, stated.worst.rest)
+    return Leak(scaled.payload, stated.worst, stated.squares)
+
+
+def stated_leak(gives: Node) -> Leak:
+    """The three stated bounds, as a fact over no rows yet."""
+    names = ("off_target_at_most", "off_target_squares_at_most", "rest_at_most")
+    node = fields(gives, "gives", set(names))
+    off_target, squares, rest = (rational(node[name], name) for name in names)
+    need(min(off_target, squares, rest) >= 0, "masses are not negative")
+    return Leak(0, Row(off_target, rest), squares)
+
+
+def _weigh(terms: list[tuple[int, int]], z: Fraction) -> Fraction:
+    """sum n z^e over terms (e, n), exactly, over one common denominator."""
+    top = max((e for e, _ in terms), default=0)
+    p, q = z.numerator, z.denominator
+    return Fraction(sum(n * p**e * q ** (top - e) for e, n in terms), q**top)
+
+
+def separation(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> Reading:
+    """Values 0 and 1 are told apart under the relative tolerance eta when (1 - eta) > (1 + eta) sigma, strictly.
+
+    Bit 1 answers at least (1 - eta)/D, bit 0 at most (1 + eta) sigma/D with one D that does not depend on values; pads
+    and the asker's own token have value 0 and are in D only. Source: claims C2, this sharp form ours.
+    """
+    leak_fact = _leak(uses)
+    fields(given, "given", set())
+    need(integer(fields(gives, "gives", {"alphabet"})["alphabet"], "alphabet") == 2, "alphabet = 2")
+    eta = present(context.statement.relative, "the statement's tolerance is relative")
+    low, high = 1 - eta, (1 + eta) * leak_fact.worst.off_target
+    need(low > high, "(1 - relative) > (1 + relative) off_target", low, high)
+    return Reading(2, leak_fact.payload)
+
+
+def levels(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> Reading:
+    """L equally spaced levels of [-1, 1] are told apart when 1/(L - 1) > eps (1 + sigma + rest) + sigma, strictly.
+
+    Answers to neighbouring levels differ by 2/((L-1) D) up to 2 sigma/D of other payload and 2 eps of error, D the
+    row's sum. For bf16 inputs eps grows by the rounding of a value unless all levels are exact (L - 1 a power of two up
+    to 128). Source: bounds 1, sharpened (ours): pads have a known value, so they weigh in D only.
+    """
+    leak_fact = _leak(uses)
+    fields(given, "given", set())
+    alphabet = integer(fields(gives, "gives", {"alphabet"})["alphabet"], "alphabet")
+    eps = present(context.statement.tolerance, "the statement's tolerance is additive")
+    need(2 <= alphabet <= MAX_ALPHABET, "2 <= alphabet <= 2^64", alphabet, MAX_ALPHABET)
+    gaps = alphabet - 1
+    if gaps & (gaps - 1) or gaps > 128:
+        eps += context.statement.value_rounding
+    row = leak_fact.worst
+    low, high = Fraction(1, gaps), eps * (1 + row.off_target + row.rest) + row.off_target
+    need(low > high, "1/(alphabet - 1) > tolerance (1 + off_target + rest) + off_target", low, high)
+    return Reading(alphabet, leak_fact.payload)
+
+
+def _leak(uses: dict[str, Fact]) -> Leak:
+    fields(uses, "uses", {"leak"})
+    return premise(uses, "leak", Leak)
+
+
+RULES: dict[str, Rule] = {
+    "exp-bound": exp_bound, "budget": budget, "leak": leak, "separation": separation, "levels": levels,
+}  # fmt: skip

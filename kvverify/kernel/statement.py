@@ -1,0 +1,115 @@
+"""What a certificate claims: the problem class, and how many bits any compressor of that class must keep.
+
+The class (docs/proofs/class.md): softmax attention over ``tokens`` cached tokens and one token of the asker's own;
+keys in a convex body (cube: |k_j| <= 1; ball: |k|_2 <= 1), values in [-1, 1]; queries real, with logit at most
+``max_logit`` on the whole body (``budget`` "class") or on the keys of the named file and the asker's own ("own-keys");
+every read (query, output coordinate) off by more than the tolerance with probability at most ``failure``. Heads and
+layers are independent streams. The claim: log2 of the number of states is at least ``state_bits_at_least``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from kvverify.kernel.document import Malformed, Node, fields, integer, obj, rational, short, text
+
+_REQUIRED = {
+    "claim", "attention", "tokens", "key_dim", "value_dim", "kv_heads", "layers", "body", "budget", "max_logit",
+    "failure", "inputs", "state_bits_at_least",
+}  # fmt: skip
+_SIZES = {"tokens", "key_dim", "value_dim", "kv_heads", "layers", "state_bits_at_least"}
+_WORDS = {
+    "claim": ("state-bits",),
+    "attention": ("softmax",),
+    "body": ("cube", "ball"),
+    "budget": ("class", "own-keys"),
+    "inputs": ("real", "bf16"),
+}
+
+# Rounding x in [-1, 1] to a format with m stored mantissa bits moves it by at most 2^-(m+2); bf16 stores 7.
+BF16_ROUNDING = Fraction(1, 1 << 9)
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """Keys that a statement is about: a tensor of a safetensors file, named by digest."""
+
+    name: str
+    sha256: str
+    tensor: str
+    head: int | None
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A claim of the class above, its fields in range. Exactly one of ``tolerance`` and ``relative`` is given."""
+
+    tokens: int
+    key_dim: int
+    value_dim: int
+    kv_heads: int
+    layers: int
+    body: str
+    budget: str
+    max_logit: Fraction
+    tolerance: Fraction | None
+    relative: Fraction | None
+    failure: Fraction
+    inputs: str
+    keys: KeyFile | None
+    state_bits_at_least: int
+
+    @property
+    def streams(self) -> int:
+        """Independent streams: KV heads times layers."""
+        return self.kv_heads * self.layers
+
+    @property
+    def value_rounding(self) -> Fraction:
+        """How far the format of the inputs moves a value: outputs move by no more."""
+        return BF16_ROUNDING if self.inputs == "bf16" else Fraction(0)
+
+
+def parse(node: Node) -> Statement:
+    """Read a statement. Raises Malformed where a field is missing, unknown or out of the class's range."""
+    one_of = {"tolerance", "relative"} & node.keys()
+    fields(node, "statement", _REQUIRED | one_of, {"keys"})
+    if len(one_of) != 1:
+        raise Malformed("statement: expected exactly one of 'tolerance' and 'relative'")
+    for name, words in _WORDS.items():
+        if text(node[name], f"statement.{name}") not in words:
+            raise Malformed(f"statement.{name}: expected one of {', '.join(words)}, found {short(node[name])!r}")
+    size = {name: integer(node[name], f"statement.{name}") for name in sorted(_SIZES)}
+    for name, value in size.items():
+        _within(value >= (0 if name == "state_bits_at_least" else 1), name)
+    number = {name: rational(node[name], f"statement.{name}") for name in {"max_logit", "failure"} | one_of}
+    _within(number["max_logit"] > 0, "max_logit")
+    _within(0 <= number["failure"] < 1, "failure")
+    _within(0 < number.get("tolerance", Fraction(1, 2)) < 1, "tolerance")
+    _within(0 <= number.get("relative", Fraction(0)) < 1, "relative")
+    if (node["budget"] == "own-keys") != ("keys" in node):
+        raise Malformed("statement: 'keys' names a file for the budget 'own-keys', and for no other")
+    return Statement(
+        body=node["body"], budget=node["budget"], inputs=node["inputs"],
+        max_logit=number["max_logit"], failure=number["failure"],
+        tolerance=number.get("tolerance"), relative=number.get("relative"),
+        keys=_key_file(node["keys"]) if "keys" in node else None, **size,
+    )  # fmt: skip
+
+
+def _key_file(value: object) -> KeyFile:
+    where = "statement.keys"
+    node = fields(obj(value, where), where, {"name", "sha256", "tensor"}, {"head"})
+    name = text(node["name"], f"{where}.name")
+    parts = name.split("/")
+    if "\\" in name or "\0" in name or any(part in ("", ".", "..") for part in parts):
+        raise Malformed(f"{where}.name: expected a path below the certificate's folder, found {short(name)!r}")
+    head = integer(node["head"], f"{where}.head") if "head" in node else None
+    _within(head is None or head >= 0, "keys.head")
+    return KeyFile(name, text(node["sha256"], f"{where}.sha256"), text(node["tensor"], f"{where}.tensor"), head)
+
+
+def _within(condition: bool, name: str) -> None:
+    if not condition:
+        raise Malformed(f"statement.{name}: outside the problem class")

@@ -1,0 +1,81 @@
+"""A small reader of safetensors files: one matrix of floats as exact integers over one power of two."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from kvverify.kernel.document import OverLimit, short
+from kvverify.kernel.facts import Absent, Context, need, reject
+from kvverify.kernel.statement import KeyFile
+
+MAX_FILE = 256 << 20
+MAX_HEADER = 1 << 20
+_FORMATS = {"F64": (11, 52), "F32": (8, 23), "F16": (5, 10), "BF16": (8, 7)}  # exponent bits, stored mantissa bits
+
+
+def read_matrix(context: Context, keys: KeyFile) -> tuple[list[list[int]], int, str]:
+    """(rows of integers, s, dtype): entry = integer * 2^s exactly. The file must have the stated digest.
+
+    ``head`` picks a slice of a tensor of three dimensions (heads, tokens, dim); a matrix takes none.
+    """
+    path = context.folder / keys.name
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE:
+            raise OverLimit(f"limit: key file of {size} bytes (up to {MAX_FILE})")
+        data = Path(path).read_bytes()
+    except OSError:
+        raise Absent(f"key file {short(keys.name)!r} is not there") from None
+    found = hashlib.sha256(data).hexdigest()
+    need(found == keys.sha256, "digest of the key file", found[:16], keys.sha256[:16])
+    dtype, shape, raw = _tensor(data, keys.tensor)
+    if len(shape) == 3:
+        need(keys.head is not None and keys.head < shape[0], "head of the key tensor", keys.head, shape[0])
+        assert keys.head is not None
+        part = len(raw) // shape[0]
+        raw, shape = raw[keys.head * part : (keys.head + 1) * part], shape[1:]
+    else:
+        need(len(shape) == 2 and keys.head is None, "a matrix, or heads of matrices with a head chosen", len(shape), 2)
+    width = len(raw) // (shape[0] * shape[1])
+    context.charge(4 * shape[0] * shape[1])
+    parts = [_dyadic(int.from_bytes(raw[i : i + width], "little"), *_FORMATS[dtype]) for i in range(0, len(raw), width)]
+    lowest = min((s for m, s in parts if m), default=0)
+    flat = [m << (s - lowest) if m else 0 for m, s in parts]
+    return [flat[i * shape[1] : (i + 1) * shape[1]] for i in range(shape[0])], lowest, dtype
+
+
+def _tensor(data: bytes, name: str) -> tuple[str, list[int], bytes]:
+    """(dtype, shape, bytes) of a tensor; any disorder of the header is a rejection."""
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or not 2 <= length <= min(MAX_HEADER, len(data) - 8):
+        reject("the key file has a safetensors header")
+    try:
+        entry = json.loads(data[8 : 8 + length].decode())[name]
+        dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        reject(f"the key file has a tensor {short(name)!r}")
+    whole = all(type(x) is int and x >= 1 for x in shape) and type(start) is int and type(end) is int
+    need(
+        whole and dtype in _FORMATS, "the tensor has a shape and a float format", short(str(dtype)), ", ".join(_FORMATS)
+    )
+    width = (1 + sum(_FORMATS[dtype])) // 8
+    need(0 <= start <= end <= len(data) - 8 - length, "the tensor's bytes lie in the file")
+    count = width
+    for x in shape:
+        count *= x
+    need(end - start == count, "the tensor has as many bytes as its shape says", end - start, count)
+    return dtype, list(shape), data[8 + length + start : 8 + length + end]
+
+
+def _dyadic(word: int, exponent_bits: int, mantissa_bits: int) -> tuple[int, int]:
+    """(m, s) with the float's value m * 2^s. Rejects NaN and infinities."""
+    mantissa = word & ((1 << mantissa_bits) - 1)
+    exponent = word >> mantissa_bits & ((1 << exponent_bits) - 1)
+    if exponent == (1 << exponent_bits) - 1:
+        reject("all key entries are finite")
+    if exponent:
+        mantissa |= 1 << mantissa_bits
+    scale = max(exponent, 1) - (1 << (exponent_bits - 1)) + 1 - mantissa_bits
+    return -mantissa if word >> (exponent_bits + mantissa_bits) else mantissa, scale
