@@ -69,10 +69,15 @@ def code_lines(source: str) -> int:
     return len(lines)
 
 
+def fresh(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A new interpreter in the root of the checkout; ``-S`` among the arguments hides what is installed."""
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
 def loaded_by(statement: str) -> set[str]:
-    """Top-level modules that a fresh interpreter has loaded after ``statement``."""
-    program = f"import sys; {statement}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    """Top-level modules that a new interpreter has loaded after ``statement``."""
+    done = fresh("-c", f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})")
+    assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 
 
@@ -116,10 +121,12 @@ def test_files_are_small(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= FILE_LINES
 
 
-def test_the_kernel_runs_where_nothing_is_installed() -> None:
-    program = "import sys, kvverify.kernel.check; assert not any('site-packages' in p for p in sys.path), sys.path"
-    done = subprocess.run([sys.executable, "-S", "-c", program], cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_the_kernel_runs_where_nothing_is_installed(tmp_path: Path) -> None:
+    (tmp_path / "empty.json").write_text("{}")
+    assert fresh("-S", "-c", "import numpy").returncode == 1
+    done = fresh("-S", "-m", "kvverify.kernel", str(tmp_path / "empty.json"))
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("INVALID")
 
 
 def test_import_kvverify_loads_the_standard_library_only() -> None:
@@ -139,8 +146,8 @@ def test_the_public_surface_is_there(name: str) -> None:
 
 
 def test_a_subpackage_does_not_hide_the_public_function() -> None:
-    program = "import kvverify.audit, kvverify; assert callable(kvverify.audit), kvverify.audit"
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+    done = fresh("-c", "import kvverify.audit; print(callable(kvverify.audit))")
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
