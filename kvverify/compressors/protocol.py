@@ -52,10 +52,10 @@ class Settings:
 
 @runtime_checkable
 class Compressor(Protocol):
-    """One attention layer's compressed cache. A factory ``f(settings) -> Compressor`` is what one names on the command line."""
+    """One attention layer's compressed cache; a factory ``f(settings)`` of it is what the command line names."""
 
     def absorb(self, queries: Tensor | None, keys: Tensor, values: Tensor) -> None:
-        """Take the next chunk of the stream: ``(batch, heads, t, d_k)``, ``(batch, kv_heads, t, d_k)``, ``(..., t, d_v)``."""
+        """Take the next chunk: ``(batch, heads, t, d_k)``, ``(batch, kv_heads, t, d_k)``, ``(..., t, d_v)``."""
 
     def message(self) -> Any:
         """The whole state, as plain containers of tensors and scalars; its encoding on the wire is what is counted."""

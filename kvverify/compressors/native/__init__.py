@@ -1,0 +1,1 @@
+"""Native compressors: one file each, found by its name; its one class is the compressor."""
