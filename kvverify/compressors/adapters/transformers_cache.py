@@ -1,0 +1,104 @@
+"""The caches of Hugging Face transformers: dynamic, and quantised by hqq or by optimum-quanto.
+
+Needs ``pip install 'kvverify[caches]'``. quanto compiles a C++ extension once, in its own folder, when its cache is
+first made (about 30 seconds; g++ and ninja must be on the PATH); later processes load it without writing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kvverify.compressors.adapters._update import UpdateCache
+from kvverify.compressors.parameters import choice, complete, integer
+from kvverify.errors import Incomplete, UsageError
+
+if TYPE_CHECKING:
+    from kvverify.compressors.protocol import Settings
+
+_BITS = {"hqq": (1, 2, 3, 4, 8), "quanto": (2, 4)}
+
+
+class TransformersCache(UpdateCache):
+    """DynamicCache, or QuantizedCache of one layer with the package's own defaults.
+
+    Quantised caches hold groups of ``q_group_size`` scalars along ``axis`` (auto: 1 for hqq, 0 for quanto, as the
+    package recommends) and requantise everything when ``residual_length`` newest tokens have come in.
+    """
+
+    parameters = (
+        choice("cache", "dynamic", "hqq", "quanto"),
+        choice("bits", 4, 1, 2, 3, 8),
+        choice("axis", "auto", -1, 0, 1),
+        integer("q_group_size", 64, 1, 1 << 16),
+        integer("residual_length", 128, 1, 1 << 24),
+    )
+
+    def __init__(self, settings: Settings) -> None:
+        options = complete("transformers", self.parameters, settings.parameters)
+        super().__init__(settings, _dynamic() if options["cache"] == "dynamic" else _quantised(options))
+
+
+def _import(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UsageError(f"transformers: {error}; pip install 'kvverify[caches]'") from error
+
+
+def _dynamic() -> Any:
+    return _import("transformers").DynamicCache()
+
+
+def _quantised(options: dict[str, Any]) -> Any:
+    backend, bits, axis = options["cache"], options["bits"], options["axis"]
+    if bits not in _BITS[backend]:
+        raise UsageError(f"transformers: bits={bits} is not legal for {backend}; legal: {_BITS[backend]}")
+    if axis == "auto":
+        axis = 1 if backend == "hqq" else 0
+    elif axis == (-1 if backend == "hqq" else 1):
+        raise UsageError(f"transformers: axis={axis} is not legal for {backend}")
+    if backend == "quanto":
+        _import("optimum.quanto")
+        _load_extension()
+    else:
+        _import("hqq.core.quantize")
+    transformers = _import("transformers")
+    return transformers.QuantizedCache(
+        backend=backend,
+        config=transformers.LlamaConfig(num_hidden_layers=1),
+        nbits=bits,
+        axis_key=axis,
+        axis_value=axis,
+        q_group_size=options["q_group_size"],
+        residual_length=options["residual_length"],
+    )
+
+
+def _load_extension() -> None:
+    """Load quanto's compiled extension; compile it where it is not there yet.
+
+    Its own loader takes a lock file and runs ninja each time, which a player without leave to write cannot.
+    """
+    extension = _import("optimum.quanto.library.extensions.cpp").ext
+    if extension._lib is not None:
+        return
+    folder = Path(extension.build_directory)
+    built_for = folder / "pytorch_version.txt"
+    version = _import("torch").__version__
+    if built_for.is_file() and built_for.read_text().strip() == version and (folder / f"{extension.name}.so").is_file():
+        spec = importlib.util.spec_from_file_location(extension.name, folder / f"{extension.name}.so")
+        assert spec is not None
+        assert spec.loader is not None
+        extension._lib = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(extension._lib)
+        return
+    try:
+        assert extension.lib is not None  # compiles
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise Incomplete(
+            f"transformers: quanto's extension does not compile (g++ and ninja on PATH?): {reason}"
+        ) from error
