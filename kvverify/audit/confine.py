@@ -1,0 +1,84 @@
+"""What a player does to itself before it loads anything that it did not bring: limits, then the strongest isolation.
+
+Only the standard library: no thread may be running yet.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kvverify.audit import landlock, namespaces, seccomp
+
+KINDS = ("landlock", "namespaces", "none")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a player may touch: folders to read, folders to list, its scratch, device files; memory in bytes."""
+
+    read: tuple[str, ...]
+    listed: tuple[str, ...]
+    scratch: str
+    devices: tuple[str, ...]
+    memory_bytes: int
+    isolation: str
+
+
+def confine(cell: Cell) -> tuple[str, str]:
+    """Enter the cell for good. Returns the isolation in force (landlock, namespaces, none) and how it is made.
+
+    ``cell.isolation`` is one kind, or "strongest". Raises OSError where a kind that was asked for cannot be had.
+    """
+    _limits(cell.memory_bytes)
+    if cell.isolation == "none":
+        return "none", "no isolation was asked for"
+    ways: dict[str, Callable[[], str]] = {"landlock": lambda: _landlock(cell), "namespaces": lambda: _namespaces(cell)}
+    if cell.isolation != "strongest":
+        return cell.isolation, ways[cell.isolation]()
+    refused = []
+    for kind, enter in ways.items():
+        try:
+            return kind, enter()
+        except OSError as error:
+            refused.append(f"{kind}: {error.strerror}")
+    return "none", "; ".join(refused)
+
+
+def _limits(memory_bytes: int) -> None:
+    """Private writable memory (RLIMIT_DATA: a GPU reserves addresses without end, but not as data); no core files."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (memory_bytes, memory_bytes))
+
+
+def _landlock(cell: Cell) -> str:
+    if not landlock.abi():
+        raise OSError(0, "the kernel has no Landlock")
+    everything = landlock.writable()
+    version = landlock.lock(
+        [
+            dict.fromkeys(cell.listed, landlock.LIST),
+            dict.fromkeys(cell.read, landlock.READ),
+            dict.fromkeys(cell.devices, landlock.READ_FILE | landlock.WRITE_FILE | landlock.IOCTL_DEV),
+            {f"/proc/{os.getpid()}": landlock.READ, cell.scratch: everything},
+        ]
+    )
+    return f"Landlock ABI {version}" + _filter()
+
+
+def _namespaces(cell: Cell) -> str:
+    namespaces.lock(cell.scratch)
+    return "mount, network and IPC namespaces" + _filter()
+
+
+def _filter() -> str:
+    if not seccomp.available():
+        return ", no system call filter on this machine"
+    try:
+        seccomp.lock()
+    except OSError as error:
+        return f", no system call filter ({error.strerror})"
+    return " with a system call filter"

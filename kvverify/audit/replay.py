@@ -1,0 +1,196 @@
+"""Counter-examples: a game that refuted a claim, written down so that its file alone plays it again."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import math
+import os
+import tempfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kvverify.audit import referee
+from kvverify.audit.sandbox import Limits
+from kvverify.audit.target import Target, locate
+from kvverify.audit.verdict import Claim, refuted
+from kvverify.errors import Incomplete, UsageError
+from kvverify.instances.hard import HardInstance
+
+SCHEMA = "kvverify.counterexample/1"
+MAX_FILE_BYTES = 1 << 28
+_ARRAYS = ("keys", "queries", "own_keys")
+
+
+@dataclass(frozen=True)
+class Replay:
+    """``status``: reproduced (exit code 0), not reproduced (1), incomplete (3); ``line`` says it for people."""
+
+    status: str
+    line: str
+
+
+def describe(game: referee.Game, record: referee.Record, claim: Claim, seed: bytes) -> dict[str, Any]:
+    """A finished game that refuted ``claim``, as a JSON object that holds all that is needed to play it again."""
+    score = record.score
+    assert score is not None
+    one = game.instance
+    numbers = {
+        field.name: _plain(getattr(one, field.name)) for field in dataclasses.fields(one) if field.name not in _ARRAYS
+    }
+    return {
+        "schema": SCHEMA,
+        "compressor": game.target.name,
+        "files": game.target.files,
+        "versions": game.target.versions,
+        "parameters": dict(game.parameters),
+        "schedule": record.schedule,
+        "group": game.group,
+        "alphabet": game.alphabet,
+        "dtype": game.dtype,
+        "device": game.device,
+        "reads": game.reads,
+        "instance": {**numbers, **{name: _packed(getattr(one, name)) for name in _ARRAYS}},
+        "seed": seed.hex(),
+        "commit": record.commit,
+        "claim": {
+            "bits": None if claim.bits is None else str(claim.bits),
+            "tolerance": str(claim.tolerance),
+            "failure": str(claim.failure),
+        },
+        "read": {
+            "layer": score.worst.place[0],
+            "kv_head": score.worst.place[1],
+            "token": score.worst.place[2],
+            "coordinate": score.worst.place[3],
+            "answer": score.worst.answer if math.isfinite(score.worst.answer) else None,
+            "exact_at_least": score.worst.exact[0],
+            "exact_at_most": score.worst.exact[1],
+        },
+        "missed_reads": score.missed,
+        "reads_asked": score.asked,
+    }
+
+
+def write(example: Mapping[str, Any], path: Path) -> None:
+    """Write a counter-example, whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump(example, file, indent=1, allow_nan=False)
+            file.write("\n")
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def replay(path: Path, *, timeout: float = 600.0, memory_bytes: int = 16 << 30, isolation: str = "strongest") -> Replay:
+    """Play a counter-example again from its file. Raises UsageError where the file is none."""
+    from kvverify.audit.game import judge
+
+    example = _read(path)
+    try:
+        game, claim, seed = _game(example, path)
+        missing = _missing(example, game.target)
+        if missing:
+            return Replay("incomplete", missing)
+        report = judge(game, seed, Limits(timeout, memory_bytes, isolation), fresh=False)
+    except Incomplete as reason:
+        return Replay("incomplete", str(reason))
+    except (KeyError, TypeError, ValueError, ArithmeticError, zlib.error) as error:
+        raise UsageError(f"{path.name}: no whole counter-example ({type(error).__name__}: {error})") from None
+    return _compare(example, claim, report.record, report.reason)
+
+
+def _compare(example: Mapping[str, Any], claim: Claim, record: referee.Record, reason: str | None) -> Replay:
+    if record.score is None:
+        return Replay("incomplete", reason or "the game did not end")
+    score = record.score
+    worst = score.worst
+    seen = f"{score.missed} of {score.asked} reads miss {claim.tolerance}"
+    place = "layer {}, head {}, token {}, coordinate {}".format(*worst.place)
+    detail = f"{place}: {worst.answer:.6g}, exactly {worst.exact[0]:.6g}"
+    if record.commit != example["commit"]:
+        return Replay("incomplete", "the file does not hold the game that it names (the commit differs)")
+    if refuted(score.missed, score.asked, claim.failure):
+        return Replay("reproduced", f"{seen}; allowed {claim.failure}; {detail}")
+    return Replay("not reproduced", f"{seen}, which {claim.failure} allows; {detail}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UsageError(f"no file {path}")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise UsageError(f"{path.name}: more than {MAX_FILE_BYTES} bytes is no counter-example")
+    try:
+        example = json.loads(path.read_text())
+    except (ValueError, RecursionError):
+        raise UsageError(f"{path.name}: not a JSON file") from None
+    if not isinstance(example, dict) or example.get("schema") != SCHEMA:
+        raise UsageError(f"{path.name}: expected a counter-example of schema {SCHEMA}")
+    return example
+
+
+def _game(example: Mapping[str, Any], path: Path) -> tuple[referee.Game, Claim, bytes]:
+    claimed, parts = example["claim"], dict(example["instance"])
+    for name in _ARRAYS:
+        parts[name] = _unpacked(parts[name])
+    for name in ("log2_det_at_least", "leak_at_most", "max_logit", "failure", "tolerance"):
+        parts[name] = None if parts[name] is None else Fraction(parts[name])
+    parts["state_bits_at_least"] = int(parts["state_bits_at_least"])
+    bits = None if claimed["bits"] is None else int(claimed["bits"])
+    claim = Claim(bits, Fraction(claimed["tolerance"]), Fraction(claimed["failure"]))
+    game = referee.Game(
+        target=_target(example["compressor"], path),
+        instance=HardInstance(**parts),
+        tolerance=claim.tolerance,
+        **{name: example[name] for name in ("parameters", "schedule", "group", "alphabet", "dtype", "device", "reads")},
+    )
+    return game, claim, bytes.fromhex(example["seed"])
+
+
+def _target(name: str, path: Path) -> Target:
+    """The compressor, at its own place or beside the counter-example's file."""
+    place, colon, attribute = name.rpartition(":")
+    if not (colon and place.endswith(".py")):
+        return locate(name)
+    for file in (Path(place), path.parent / Path(place).name):
+        if file.is_file():
+            return locate(f"{file}:{attribute}")
+    raise Incomplete(f"the compressor's file {Path(place).name} is not at its place, nor beside {path.name}")
+
+
+def _missing(example: Mapping[str, Any], target: Target) -> str | None:
+    """The first package or file that differs from what the game was played with."""
+    for name, version in example["versions"].items():
+        if target.versions.get(name) != version:
+            return f"{name} {version} is needed, here is {target.versions.get(name, 'none')}"
+    for name, sha256 in example["files"].items():
+        if target.files.get(name) != sha256:
+            return f"the compressor's file {name} is not the one that was played with"
+    return None
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Fraction) or (isinstance(value, int) and value > 1 << 53) else value
+
+
+def _packed(array: np.ndarray) -> dict[str, Any]:
+    """Float64 entries, compressed: keys of codes take little."""
+    data = np.ascontiguousarray(array, dtype="<f8").tobytes()
+    return {"shape": list(array.shape), "zlib": base64.b64encode(zlib.compress(data, 9)).decode()}
+
+
+def _unpacked(packed: Mapping[str, Any]) -> np.ndarray:
+    rows, columns = packed["shape"]
+    inflate = zlib.decompressobj()
+    data = inflate.decompress(base64.b64decode(packed["zlib"]), 8 * rows * columns)
+    return np.frombuffer(data, dtype="<f8").reshape(rows, columns)

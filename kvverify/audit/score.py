@@ -1,0 +1,145 @@
+"""The referee's score: answers against attention in float64 with a proved error bound, counted read by read."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kvverify.attention.softmax import attend_reference, reference_error
+from kvverify.audit.statistics import (
+    GRID,
+    Point,
+    continuous_floor_bits,
+    discrete_floor_bits,
+    sampled_upper,
+)
+from kvverify.instances.payload import CELL, Secret, nearest
+
+if TYPE_CHECKING:
+    from kvverify.instances.hard import HardInstance
+
+BF16_ROUNDING = Fraction(1, 1 << 9)
+"""How far rounding to bf16 moves a value in [-1, 1], and so an average of such values."""
+_ROWS = 1 << 25  # scores of one reference block
+
+
+@dataclass(frozen=True)
+class Read:
+    """One read: its place (layer, kv_head, token, coordinate), the answer, and the interval of the exact answer."""
+
+    place: tuple[int, int, int, int]
+    answer: float
+    exact: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Score:
+    """``asked`` of ``reads`` reads; counts are of the asked ones, floors are of all (sampled: at a confidence end)."""
+
+    reads: int
+    asked: int
+    wrong_reads: int
+    missed: int
+    tolerance: Fraction
+    max_abs_error: float | None
+    certified_floor_bits: int
+    curve: tuple[Point, ...]
+    worst: Read
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a game is scored: ``alphabet`` None for a continuous secret; the tolerance of the claim, if there is one."""
+
+    alphabet: int | None
+    tolerance: Fraction | None
+
+
+def score(
+    instance: HardInstance, secret: Secret, fed: np.ndarray, answers: np.ndarray, asked: np.ndarray, rules: Rules
+) -> Score:
+    """Score ``answers`` (layers, kv_heads, len(asked), value_dim) to the queries of the tokens ``asked``.
+
+    ``fed`` (layers, kv_heads, tokens, value_dim) are the values that the exact answers are about. A read counts as
+    wrong unless it is surely within the tolerance, and as missed only when it is surely outside.
+    """
+    exact = _exact(instance, fed, asked)
+    margin = reference_error(_one(instance.queries), _one(instance.keys), _one(instance.own_keys), 1.0)
+    finite = np.isfinite(answers)
+    errors = np.where(finite, np.abs(np.where(finite, answers, 0.0).astype(np.float64) - exact), math.inf)
+    most, least = errors + (margin + CELL), np.where(finite, errors - margin, math.inf)
+
+    reads, count = fed.size, errors.size
+
+    def total(wrong: int) -> int:
+        return sampled_upper(wrong, count, len(asked), reads)
+
+    log2_det = fed.shape[0] * fed.shape[1] * fed.shape[3] * instance.log2_det_at_least
+    rounding = BF16_ROUNDING if instance.inputs == "bf16" else Fraction(0)
+    curve = []
+    for tolerance in GRID:
+        wrong = int(np.count_nonzero(most > float(tolerance)))
+        floor = None
+        if rules.alphabet is None:
+            floor = continuous_floor_bits(log2_det, reads, total(wrong), tolerance, rounding)
+        curve.append(Point(tolerance, wrong, floor))
+
+    best = max(curve, key=lambda point: point.floor_bits or 0)
+    tolerance = rules.tolerance or instance.tolerance or best.tolerance
+    if rules.alphabet is None or secret.symbols is None:
+        wrong_reads, certified = int(np.count_nonzero(most > _down(tolerance))), best.floor_bits or 0
+    else:
+        symbols = secret.symbols[:, :, asked]
+        wrong_reads = int(np.count_nonzero(nearest(answers.astype(np.float64), rules.alphabet) != symbols))
+        certified = discrete_floor_bits(reads, total(wrong_reads), rules.alphabet)
+    worst = np.unravel_index(int(np.argmax(least)), least.shape)
+    return Score(
+        reads=reads,
+        asked=count,
+        wrong_reads=wrong_reads,
+        missed=int(np.count_nonzero(least > _up(tolerance))),
+        tolerance=tolerance,
+        max_abs_error=float(most.max()) if finite.all() else None,
+        certified_floor_bits=certified,
+        curve=tuple(curve),
+        worst=Read(
+            place=(int(worst[0]), int(worst[1]), int(asked[worst[2]]), int(worst[3])),
+            answer=float(answers[worst]),
+            exact=(float(exact[worst]) - margin, float(exact[worst]) + margin),
+        ),
+    )
+
+
+def _exact(instance: HardInstance, fed: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Reference answers (layers, kv_heads, asked, value_dim): heads share the keys, so one pass serves all of them."""
+    layers, heads, tokens, dim = fed.shape
+    columns = np.moveaxis(fed, 2, 0).reshape(tokens, -1)
+    blocks: list[Any] = []
+    step = max(1, _ROWS // tokens)
+    for start in range(0, len(asked), step):
+        rows = asked[start : start + step]
+        own_values = np.zeros((len(rows), columns.shape[1]))
+        queries, own_keys = _one(instance.queries[rows]), _one(instance.own_keys[rows])
+        found = attend_reference(queries, _one(instance.keys), _one(columns), own_keys, _one(own_values), 1.0)
+        blocks.append(found[0, 0])
+    return np.moveaxis(np.concatenate(blocks).reshape(len(asked), layers, heads, dim), 0, 2)
+
+
+def _one(array: np.ndarray) -> np.ndarray:
+    """One batch of one head."""
+    return array[None, None]
+
+
+def _down(value: Fraction) -> float:
+    """The largest double that is at most ``value``."""
+    found = float(value)
+    return found if Fraction(found) <= value else math.nextafter(found, -math.inf)
+
+
+def _up(value: Fraction) -> float:
+    """The least double that is at least ``value``."""
+    return -_down(-value)

@@ -1,0 +1,90 @@
+"""What is audited, by name: found and hashed by the referee (who never runs it), loaded by the players.
+
+The name of a built-in compressor, ``module:name``, or ``path/file.py:name`` (kvverify.compressors.find).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kvverify.compressors import find, names
+from kvverify.errors import Incomplete, UsageError
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+# Whose versions decide how a cache behaves.
+_WATCHED = ("numpy", "torch", "transformers", "hqq", "optimum-quanto", "kvpress", "safetensors")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A compressor's code: ``folders`` for the players to read, ``files`` (name -> sha256) and ``versions``."""
+
+    name: str
+    folders: tuple[str, ...]
+    files: dict[str, str]
+    versions: dict[str, str]
+
+    @property
+    def label(self) -> str:
+        """The name without folders: the same wherever the file lies."""
+        return self.name.rpartition("/")[2]
+
+
+def locate(name: str) -> Target:
+    """Find and hash a compressor's code. Raises UsageError where there is none, Incomplete for a missing module."""
+    place, colon, attribute = name.rpartition(":")
+    if not colon:
+        if name not in names():
+            find(name)  # says which names there are
+        return Target(name, (), _hashes(_PACKAGE, "compressors"), _versions())
+    if not attribute.isidentifier():
+        raise UsageError(f"expected module:name or path/file.py:name, not {name!r}")
+    if place.endswith(".py"):
+        file = Path(place).resolve()
+        if not file.is_file():
+            raise UsageError(f"no file {place}: expected path/file.py:name")
+        return Target(f"{file}:{attribute}", (str(file.parent),), _hashes(file.parent), _versions())
+    root = _module_root(place)
+    return Target(name, (str(root),), _hashes(root, place.partition(".")[0]), _versions(place.partition(".")[0]))
+
+
+def load(name: str, folders: tuple[str, ...]) -> Any:
+    """The factory behind a located name; runs the compressor's code. Raises whatever that raises."""
+    sys.path[1:1] = folders
+    return find(name)
+
+
+def _module_root(module: str) -> Path:
+    """The folder from which a module's top-level package is imported; the package itself is not run."""
+    try:
+        spec = importlib.util.find_spec(module.partition(".")[0])
+    except (ValueError, ImportError):
+        spec = None
+    if spec is None or spec.origin is None:
+        raise Incomplete(f"the module {module!r} is not installed here")
+    origin = Path(spec.origin).resolve()
+    return origin.parents[1] if spec.submodule_search_locations else origin.parent
+
+
+def _hashes(root: Path, only: str | None = None) -> dict[str, str]:
+    """sha256 of the Python files of a folder: its own files, or one package (or module file) beneath it."""
+    package = [] if only is None else sorted((root / only).rglob("*.py")) or [root / f"{only}.py"]
+    files = package or sorted(root.glob("*.py"))
+    return {str(file.relative_to(root)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def _versions(*more: str) -> dict[str, str]:
+    """Installed versions of what matters; distributions that are not installed are left out."""
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in (*_WATCHED, *more):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
