@@ -1,0 +1,144 @@
+"""From readings and determinants to bits of state."""
+
+from __future__ import annotations
+
+from flint import arb, ctx, fmpq, fmpz
+
+from kvverify.crosscheck.facts import Determinant, Fact, Leak, Reading, Rule, StateBits, premise
+from kvverify.crosscheck.settle import LAST_PRECISION, Case, log2, must, within
+from kvverify.crosscheck.statement import number
+from kvverify.kernel.document import Malformed, Node, fields, integer
+
+_SYMBOLS = 4096
+_ROWS = 64
+_TINY = fmpq(1, 1 << 512)
+
+
+def random_access_code(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> StateBits:
+    """N symbols at log2 L - H(delta) - delta log2(L - 1) bits each."""
+    reading, symbols = _symbols(case, uses, given)
+    stated = number(fields(gives, "gives", {"bits_at_least"}), "bits_at_least")
+    delta, alphabet = case.statement.failure, reading.alphabet
+
+    def sides() -> tuple[arb, arb]:
+        each = log2(fmpq(alphabet)) + (1 - delta) * log2(1 - delta)
+        if delta:
+            each += arb(delta) * (log2(delta) - log2(fmpq(alphabet - 1)))
+        return arb(stated), symbols * each
+
+    case.at_most("bits_at_least <= symbols * F(alphabet, failure)", sides)
+    return StateBits(stated)
+
+
+def counting(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> StateBits:
+    """Too few states err too often: sum over j < N of (L^N - M V(j))^+ > delta N L^N, V by binomials, M = 2^b - 1."""
+    reading, symbols = _symbols(case, uses, given)
+    bits = integer(fields(gives, "gives", {"bits_at_least"})["bits_at_least"], "bits_at_least")
+    within(symbols <= _SYMBOLS and reading.alphabet <= 1 << 16, f"{symbols} symbols of {reading.alphabet} levels")
+    words = fmpz(reading.alphabet) ** symbols
+    must(1 <= bits <= words.bit_length(), "bits_at_least is from 1 to the bits of the secret")
+    states = (fmpz(1) << bits) - 1
+    errors, ball, power = fmpz(0), fmpz(0), fmpz(1)
+    for j in range(symbols):
+        ball += fmpz.bin_uiui(symbols, j) * power
+        if words <= states * ball:
+            break
+        errors += words - states * ball
+        power *= reading.alphabet - 1
+    allowed = case.statement.failure * symbols * words
+    must(errors > allowed, "errors of 2^bits - 1 states exceed failure * symbols * words")
+    return StateBits(fmpq(bits))
+
+
+def determinant(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Determinant:
+    """log2 |det W| by the form that the step names; W = (I + A) divided by the row sums."""
+    leaked = premise(uses, "leak", Leak)
+    form = fields(given, "given", {"form"})["form"]
+    stated = number(fields(gives, "gives", {"log2_det_at_least"}), "log2_det_at_least")
+    most = leaked.rows.most if leaked.rows else LAST_PRECISION
+    if form == "near-identity":
+        must(leaked.sigma < 1, "off_target < 1")
+        case.at_most("log2_det_at_least <= log2 |det W|", lambda: (arb(stated), _near_identity(leaked)))
+    elif form == "ostrowski":
+        case.at_most("off_target < 1 in every row", lambda: (_worst(leaked), arb(1)), strict=True, most=most)
+        case.at_most("log2_det_at_least <= log2 |det W|", lambda: (arb(stated), _ostrowski(leaked)), most=most)
+    elif form == "exact":
+        must(leaked.rows is not None, "the exact form takes rows of an attention-row step")
+        within(leaked.payload <= _ROWS, f"a determinant of {leaked.payload} rows")
+        case.at_most("log2_det_at_least <= log2 |det W|", lambda: (arb(stated), _exact(leaked)), most=most)
+    else:
+        raise Malformed("form: near-identity, ostrowski or exact")
+    return Determinant(leaked.payload, stated)
+
+
+def _near_identity(leaked: Leak) -> arb:
+    """Per row -log2(1 + sigma + rest) - c(sigma) F log2 e."""
+    loss = log2(1 + leaked.sigma + leaked.rest) + _log_ratio(leaked.sigma) * leaked.squares / arb.const_log2()
+    return -leaked.payload * loss
+
+
+def _log_ratio(sigma: fmpq) -> arb:
+    """c(s) = (-s - ln(1 - s)) / s^2 for 0 <= s < 1, between 1/2 and 1/(2 (1 - s)).
+
+    The numerator is about s^2/2, a difference of two numbers of size s: it is taken with as many more bits as are lost.
+    """
+    if sigma < _TINY:
+        return arb(fmpq(1, 2)).union(arb(1 / (2 * (1 - sigma))))
+    lost = 2 * (sigma.q.bit_length() - sigma.p.bit_length() + 2)
+    with ctx.extraprec(lost):
+        return (-arb(-sigma).log1p() - sigma) / arb(sigma) ** 2
+
+
+def _worst(leaked: Leak) -> arb:
+    worst = arb(leaked.sigma)
+    if leaked.rows:
+        worst = arb(0)
+        for off, _ in leaked.rows.masses():
+            worst = worst.max(off)
+    return worst
+
+
+def _ostrowski(leaked: Leak) -> arb:
+    """Sum over rows of log2 (1 - sigma_i) / (1 + sigma_i + rest_i)."""
+    if leaked.rows is None:
+        return leaked.payload * log2((1 - leaked.sigma) / (1 + leaked.sigma + leaked.rest))
+    return sum((((1 - off) / (1 + off + rest)).log() for off, rest in leaked.rows.masses()), arb(0)) / arb.const_log2()
+
+
+def _exact(leaked: Leak) -> arb:
+    """log2 |det (I + A)| by Arb's elimination, less the logarithms of the row sums."""
+    assert leaked.rows is not None
+    sums = sum(((1 + off + rest).log() for off, rest in leaked.rows.masses()), arb(0))
+    return (abs(leaked.rows.matrix().det()).log() - sums) / arb.const_log2()
+
+
+def volume(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> StateBits:
+    """Each value coordinate of each stream: log2 |det W| + payload D(Bern(delta) || Bern(1 - eps))."""
+    fields(given, "given", set())
+    fact, statement = premise(uses, "determinant", Determinant), case.statement
+    stated = number(fields(gives, "gives", {"bits_at_least"}), "bits_at_least")
+    must(statement.tolerance is not None, "the statement's tolerance is additive")
+    eps, delta = statement.tolerance + statement.rounding, statement.failure
+    must(eps < 1 and delta <= 1 - eps, "failure <= 1 - tolerance, with the rounding of bf16")
+
+    def sides() -> tuple[arb, arb]:
+        divergence = (1 - delta) * log2((1 - delta) / eps)
+        if delta:
+            divergence += delta * log2(delta / (1 - eps))
+        return arb(stated), statement.streams * statement.value_dim * (fact.bits + fact.payload * divergence)
+
+    case.at_most("bits_at_least <= streams * value_dim (log2 |det W| + payload g)", sides)
+    return StateBits(stated)
+
+
+def _symbols(case: Case, uses: dict[str, Fact], given: Node) -> tuple[Reading, int]:
+    """What is read, and how many symbols of it all streams hold; the error rate must be below that of guessing."""
+    fields(given, "given", set())
+    reading = premise(uses, "reading", Reading)
+    must(case.statement.failure <= 1 - fmpq(1, reading.alphabet), "failure <= 1 - 1/alphabet")
+    return reading, reading.payload * case.statement.value_dim * case.statement.streams
+
+
+RULES: dict[str, Rule] = {
+    "random-access-code": random_access_code, "counting": counting, "determinant": determinant, "volume": volume,
+}  # fmt: skip

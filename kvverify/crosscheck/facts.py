@@ -1,0 +1,105 @@
+"""What a step states, taken at its word by the steps that use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from flint import arb, arb_mat, fmpq
+
+from kvverify.crosscheck.settle import Case, must
+from kvverify.kernel.document import Node
+
+
+@dataclass(frozen=True)
+class Keys:
+    """``size`` keys; token l weighs exp(-c e) relative to its row's target, e counted by ``exponents`` (dominating).
+
+    ``square``: of the largest logit on the whole body at c = 1, so that no root is taken. ``pad`` and ``own``: least
+    exponents of a fixed further key and of the asker's own. ``bf16``: exact in bf16.
+    """
+
+    size: int
+    dim: int
+    exponents: dict[int, int]
+    square: fmpq
+    pad: int
+    own: int
+    bf16: bool
+
+
+@dataclass(frozen=True)
+class Decay:
+    """exp(-exponent) <= z."""
+
+    exponent: fmpq
+    z: fmpq
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Keys at a scale where exponent e weighs at most z^e, within the logit budget; ``payload`` of them are read."""
+
+    keys: Keys
+    z: fmpq
+    payload: int
+
+
+class Rows(Protocol):
+    """Attention rows that are known one by one, as balls at the present precision."""
+
+    most: int
+
+    def masses(self) -> list[tuple[arb, arb]]:
+        """(off-target mass, all other mass) of each row, relative to its target."""
+
+    def matrix(self) -> arb_mat:
+        """Relative weights among the payload tokens, ones on the diagonal."""
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Off-target mass <= sigma and other mass <= rest in every row, mean sum of squares <= squares."""
+
+    payload: int
+    sigma: fmpq
+    rest: fmpq
+    squares: fmpq
+    rows: Rows | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Each payload value is one of ``alphabet`` levels that the tolerance tells apart."""
+
+    alphabet: int
+    payload: int
+
+
+@dataclass(frozen=True)
+class Determinant:
+    """log2 |det W| >= bits for the square matrix of the payload."""
+
+    payload: int
+    bits: fmpq
+
+
+@dataclass(frozen=True)
+class StateBits:
+    """All streams together have at least 2^bits states."""
+
+    bits: fmpq
+
+
+Fact = Keys | Decay | Scaled | Leak | Reading | Determinant | StateBits
+Rule = Callable[[Case, dict[str, Fact], Node, Node], Fact]
+T = TypeVar("T", Keys, Decay, Scaled, Leak, Reading, Determinant, StateBits)
+
+
+def premise(uses: dict[str, Fact], name: str, kind: type[T]) -> T:
+    """The premise of that name, which must be of that kind."""
+    fact = uses.get(name)
+    must(isinstance(fact, kind), f"premise {name!r} is of the kind {kind.__name__}")
+    assert isinstance(fact, kind)
+    return fact

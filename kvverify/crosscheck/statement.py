@@ -1,0 +1,100 @@
+"""What a certificate claims, read by a second reader: the class of problems, and how many bits its state must keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flint import fmpq
+
+from kvverify.kernel.document import Malformed, Node, fields, integer, obj, rational, text
+
+_WORDS = {
+    "claim": {"state-bits"},
+    "attention": {"softmax"},
+    "body": {"cube", "ball", "given"},
+    "budget": {"class", "own-keys"},
+    "inputs": {"real", "bf16"},
+}
+_COUNTS = ("tokens", "key_dim", "value_dim", "kv_heads", "layers")
+_ALL = {*_WORDS, *_COUNTS, "max_logit", "failure", "state_bits_at_least"}
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """The head of a tensor in a safetensors file, named by the file's digest."""
+
+    name: str
+    sha256: str
+    tensor: str
+    head: int | None
+
+
+@dataclass(frozen=True)
+class Statement:
+    """The claim's fields in range; exactly one of ``tolerance`` (additive) and ``relative`` is there."""
+
+    tokens: int
+    key_dim: int
+    value_dim: int
+    streams: int
+    body: str
+    budget: str
+    bf16: bool
+    max_logit: fmpq
+    failure: fmpq
+    tolerance: fmpq | None
+    relative: fmpq | None
+    keys: KeyFile | None
+    bits: int
+
+    @property
+    def rounding(self) -> fmpq:
+        """How far rounding to bf16 (8 significant bits) moves a number of [-1, 1]: half of the spacing 2^-8 below 1."""
+        return fmpq(1, 512) if self.bf16 else fmpq(0)
+
+
+def number(node: Node, name: str) -> fmpq:
+    """The rational in that field."""
+    value = rational(node[name], name)
+    return fmpq(value.numerator, value.denominator)
+
+
+def read(node: Node) -> Statement:
+    """The statement of a document. Raises Malformed where it is not one of the class."""
+    kinds = node.keys() & {"tolerance", "relative"}
+    fields(node, "statement", _ALL | kinds, {"keys"})
+    for name, words in _WORDS.items():
+        _require(text(node[name], name) in words, name)
+    count = {name: integer(node[name], name) for name in _COUNTS}
+    for name, value in count.items():
+        _require(value > 0, name)
+    max_logit, failure = number(node, "max_logit"), number(node, "failure")
+    tolerance = number(node, "tolerance") if "tolerance" in kinds else None
+    relative = number(node, "relative") if "relative" in kinds else None
+    _require(len(kinds) == 1, "tolerance or relative")
+    _require(max_logit > 0, "max_logit")
+    _require(0 <= failure < 1, "failure")
+    _require(tolerance is None or 0 < tolerance < 1, "tolerance")
+    _require(relative is None or 0 <= relative < 1, "relative")
+    bits = integer(node["state_bits_at_least"], "state_bits_at_least")
+    _require(bits >= 0, "state_bits_at_least")
+    own = node["budget"] == "own-keys"
+    _require((node["body"] == "given", "keys" in node) == (own, own), "budget, body and keys")
+    return Statement(
+        count["tokens"], count["key_dim"], count["value_dim"], count["kv_heads"] * count["layers"],
+        node["body"], node["budget"], node["inputs"] == "bf16", max_logit, failure, tolerance, relative,
+        _key_file(node["keys"]) if own else None, bits,
+    )  # fmt: skip
+
+
+def _key_file(value: object) -> KeyFile:
+    node = fields(obj(value, "keys"), "keys", {"name", "sha256", "tensor"}, {"head"})
+    name = text(node["name"], "keys.name")
+    _require(not {"\\", "\0"} & set(name) and not {"", ".", ".."} & set(name.split("/")), "keys.name")
+    head = integer(node["head"], "keys.head") if "head" in node else None
+    return KeyFile(name, text(node["sha256"], "keys.sha256"), text(node["tensor"], "keys.tensor"), head)
+
+
+def _require(condition: bool, name: str) -> None:
+    if not condition:
+        raise Malformed(f"statement: {name} outside the class")
