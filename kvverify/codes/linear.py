@@ -140,10 +140,11 @@ def walk(length: int, rows: Sequence[int], shift: int = 0) -> dict[int, int]:
     table = span(length, rows[:_TABLE])
     counts = np.zeros(64 * lanes + 1, np.int64)
     head, *high = pack([shift, *rows[_TABLE:]], length).T
+    width = np.uint8 if length < 256 else np.uint16
     for i in range(1 << len(high)):
         if i:
             head = head ^ high[(i & -i).bit_length() - 1]  # a Gray code: one row a step
-        weights = np.bitwise_count(table[0] ^ head[0])
+        weights = np.bitwise_count(table[0] ^ head[0]).astype(width, copy=False)
         for lane in range(1, lanes):
             weights += np.bitwise_count(table[lane] ^ head[lane])
         counts += np.bincount(weights, minlength=counts.size)
