@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from kvverify.compressors.base import StoredCache
@@ -60,6 +61,6 @@ class RandomEviction(StoredCache):
     def _choice(self, block: int) -> Tensor:
         """Positions within a block that each head keeps, in order: (batch, kv_heads, kept_per_block)."""
         layout = self.settings.shape
-        public = torch.Generator().manual_seed((self.settings.seed << 32) + block & (1 << 63) - 1)
-        ranks = torch.rand(layout.batch, layout.kv_heads, self.block, generator=public)
-        return ranks.argsort(dim=2)[:, :, : self.kept_per_block].sort(dim=2).values.to(self.settings.device)
+        public = np.random.default_rng((self.settings.seed % (1 << 64), block))
+        order = public.random((layout.batch, layout.kv_heads, self.block)).argsort(axis=2)
+        return torch.from_numpy(np.sort(order[:, :, : self.kept_per_block])).to(self.settings.device)

@@ -105,7 +105,7 @@ class Writer:
                 [self.reference(value, f"{path}[{key!r}]") for key, value in item.items()],
             ]
         if kind in (set, frozenset):
-            item = [hashable(element, path) for element in item]
+            item = sorted((hashable(element, path) for element in item), key=repr)  # their order is no state
         return [self._sequence(item, path)]
 
     def _sequence(self, items: Any, path: str) -> list[Any]:

@@ -1,0 +1,199 @@
+"""One matrix that every compressor enters: a new one is a line here."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from kvverify.compressors import find, names
+from kvverify.compressors.protocol import Settings, Shape, claimed_bits, residual_length
+from tests.conftest import needs
+
+torch = needs("torch", "audit")
+
+from kvverify.compressors import wire  # noqa: E402
+from kvverify.compressors.selftest import SHAPE, selftest, stream  # noqa: E402
+
+# Bits that the state holds after 256 tokens of SHAPE in bf16, counted by hand: scalars a token, heads 2.
+TOKENS, SCALARS = 256, 2 * 2 * 64
+MATRIX: list[tuple[str, dict[str, Any], int | None]] = [
+    ("dense", {}, 16 * TOKENS * SCALARS),
+    ("dense", {"dtype": "fp32"}, 32 * TOKENS * SCALARS),
+    *[("uniform", {"bits": bits}, (2 * bits + 1) * TOKENS * SCALARS // 2) for bits in range(1, 9)],
+    ("uniform", {"bits": 2, "group": 16}, 4 * TOKENS * SCALARS),
+    ("uniform", {"keys": "per-token", "metadata": "bf16", "residual": 6}, (9 * 250 // 2 + 16 * 6) * SCALARS),
+    ("uniform", {"values": "per-channel", "residual": 1}, (9 * 192 // 2 + 16 * 64) * SCALARS),
+    ("random-eviction", {}, 16 * TOKENS * SCALARS // 2),
+    ("random-eviction", {"keep": "2/3"}, 16 * (44 * 3 + 256 - 66 * 3) * SCALARS),
+    ("sliding-window", {"window": 100}, 16 * 100 * SCALARS),
+    ("transformers", {}, 16 * TOKENS * SCALARS),
+    ("transformers", {"cache": "hqq", "bits": 4, "residual_length": 16}, None),
+    ("transformers", {"cache": "hqq", "bits": 1, "residual_length": 16}, None),
+    ("transformers", {"cache": "quanto", "bits": 2, "residual_length": 16}, None),
+    ("transformers", {"cache": "quanto", "bits": 4, "residual_length": 16}, None),
+]
+compiling = pytest.mark.timeout(600)  # quanto compiles its extension the first time
+cases = pytest.mark.parametrize(
+    ("name", "parameters", "bits"),
+    [pytest.param(*row, marks=[compiling] * (row[1].get("cache") == "quanto")) for row in MATRIX],
+)
+
+
+@pytest.fixture(autouse=True)
+def _packages(request: pytest.FixtureRequest) -> None:
+    """The adapters' packages; quanto's extension is compiled on its first use."""
+    parameters = getattr(request.node, "callspec", None)
+    if parameters is None or parameters.params.get("name") != "transformers":
+        return
+    backend = parameters.params.get("parameters", {}).get("cache", "dynamic")
+    needs({"dynamic": "transformers", "hqq": "hqq", "quanto": "optimum"}[backend], "caches")
+    missing = [tool for tool in ("g++", "ninja") if backend == "quanto" and shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"needs {' and '.join(missing)} on the PATH to compile quanto's extension")
+
+
+def fed(name: str, parameters: dict[str, Any], chunks: list[int], dtype: str = "bfloat16") -> Any:
+    """A compressor that took the first tokens of one fixed stream in these chunks."""
+    compressor = find(name)(Settings(name, SHAPE, parameters, scale=0.25, dtype=dtype))
+    queries, keys, values = stream(SHAPE, TOKENS, dtype)
+    start = 0
+    for tokens in chunks:
+        piece = slice(start, start + tokens)
+        compressor.absorb(queries[:, :, piece], keys[:, :, piece], values[:, :, piece])
+        start += tokens
+    return compressor
+
+
+@cases
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_selftest(name: str, parameters: dict[str, Any], bits: int | None, dtype: str) -> None:
+    selftest(find(name), parameters, dtype=dtype, device="cpu")
+
+
+@cases
+def test_bits_are_counted_and_claimed_honestly(name: str, parameters: dict[str, Any], bits: int | None) -> None:
+    compressor = fed(name, parameters, [TOKENS])
+    size = wire.measure(compressor.message())
+    data = wire.encode(compressor.message(), wire.allowed(compressor))
+    assert size.allocated_bits == sum(part.allocated_bits for part in size.parts)
+    assert size.readable_bits == sum(wire.blob_bits(data)) == 8 * len(data) - wire.header_bits(data)
+    if bits is None:
+        assert size.readable_bits < 16 * TOKENS * SCALARS
+        return
+    assert size.readable_bits == size.allocated_bits == bits
+    assert claimed_bits(compressor) in (bits, None)
+    fresh = find(name)(compressor.settings)
+    fresh.load(wire.decode(data, wire.allowed(fresh)))
+    assert claimed_bits(fresh) == claimed_bits(compressor)
+
+
+@pytest.mark.parametrize(("name", "parameters"), [(n, p) for n, p, bits in MATRIX if bits is not None])
+def test_chunks_do_not_change_the_state(name: str, parameters: dict[str, Any]) -> None:
+    whole = fed(name, parameters, [TOKENS])
+    for chunks in ([1] * 3 + [253], [100, 100, 56], [64] * 4):
+        pieces = fed(name, parameters, chunks)
+        question = stream(SHAPE, 3, "bfloat16", seed=5)
+        assert torch.equal(pieces.attend(*question), whole.attend(*question))
+        bits = [wire.measure(compressor.message()).readable_bits for compressor in (pieces, whole)]
+        assert bits[0] == bits[1]
+
+
+@pytest.mark.parametrize("shape", [Shape(1, 1, 64, 64), Shape(2, 6, 32, 96), Shape(3, 3, 96, 32, batch=2)])
+@pytest.mark.parametrize("name", ["dense", "random-eviction", "sliding-window", "transformers"])
+def test_shapes(name: str, shape: Shape) -> None:
+    selftest(find(name), shape=shape)
+
+
+@pytest.mark.parametrize("shape", [Shape(1, 1, 64, 64), Shape(2, 6, 12, 128), Shape(1, 3, 20, 7, batch=2)])
+def test_uniform_shapes(shape: Shape) -> None:
+    selftest(find("uniform"), shape=shape)
+
+
+@cases
+def test_without_tokens_the_answer_is_ones_own_value(name: str, parameters: dict[str, Any], bits: int | None) -> None:
+    queries, keys, values = stream(SHAPE, 4)
+    compressor = find(name)(Settings(name, SHAPE, parameters))
+    torch.testing.assert_close(compressor.attend(queries, keys, values), values.repeat_interleave(2, dim=1))
+
+
+def test_every_built_in_compressor_is_in_the_matrix() -> None:
+    assert {name for name, _, _ in MATRIX} == set(names())
+
+
+def test_dense_attends_as_attention_does() -> None:
+    compressor = fed("dense", {"dtype": "fp32"}, [TOKENS], "float32")
+    queries, keys, values = stream(SHAPE, 2, seed=3)
+    _, cached_keys, cached_values = stream(SHAPE, TOKENS)
+    for j in range(2):
+        seen = [
+            torch.cat([cached, own[:, :, j : j + 1]], dim=2)
+            for cached, own in ((cached_keys, keys), (cached_values, values))
+        ]
+        query = queries[:, :, j : j + 1]
+        expected = torch.nn.functional.scaled_dot_product_attention(query, *seen, scale=0.25, enable_gqa=True)
+        answer = compressor.attend(query, keys[:, :, j : j + 1], values[:, :, j : j + 1])
+        torch.testing.assert_close(answer, expected)
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+@pytest.mark.parametrize("sides", ["per-token", "per-channel"])
+def test_uniform_is_off_by_half_a_step_at_most(bits: int, sides: str) -> None:
+    compressor = fed("uniform", {"bits": bits, "keys": sides, "values": sides}, [TOKENS], "float32")
+    originals = stream(SHAPE, TOKENS)[1:]
+    for read, original in zip(compressor.read(), originals, strict=True):
+        grouped = original.unflatten(2, (-1, 64)) if sides == "per-channel" else original[:, :, :, None, :]
+        axis = 3 if sides == "per-channel" else 4
+        span = grouped.amax(axis, keepdim=True) - grouped.amin(axis, keepdim=True)
+        error = (read - original).abs().reshape(grouped.shape)
+        rounding = 2.0**-10 * grouped.abs().amax(axis, keepdim=True)  # zero and scale are fp16
+        assert bool((error <= span / (2**bits - 1) / 2 + rounding).all())
+        assert float(error.max()) > 0
+
+
+def test_a_constant_group_is_kept() -> None:
+    compressor = find("uniform")(Settings("uniform", SHAPE, {"bits": 1}))
+    ones = torch.full((1, 2, 64, 64), -0.75)
+    compressor.absorb(None, ones, ones)
+    assert all(torch.equal(side, ones) for side in compressor.read())
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+@pytest.mark.parametrize("dim", [1, 8, 13])
+def test_packing_is_a_bijection(bits: int, dim: int) -> None:
+    from kvverify.compressors.native.uniform import pack, unpack
+
+    codes = torch.randint(0, 2**bits, (3, 5, dim), dtype=torch.uint8, generator=torch.Generator().manual_seed(bits))
+    packed = pack(codes, bits)
+    assert packed.shape == (3, 5, bits, -(-dim // 8))
+    assert torch.equal(unpack(packed, dim), codes)
+
+
+def test_random_eviction_keeps_other_tokens_in_each_head_and_for_each_seed() -> None:
+    positions = torch.arange(TOKENS, dtype=torch.float32)[None, None, :, None].expand(1, 2, TOKENS, 64)
+    kept = {}
+    for seed in (0, 1):
+        compressor = find("random-eviction")(Settings("random-eviction", SHAPE, {"keep": "0.25"}, seed=seed))
+        compressor.absorb(None, positions, positions)
+        keys, values = compressor.read()
+        assert torch.equal(keys, values)
+        for head in (0, 1):
+            kept[seed, head] = keys[0, head, :, 0].tolist()
+            assert len(set(kept[seed, head])) == TOKENS // 4
+            assert kept[seed, head] == sorted(kept[seed, head])
+    assert len({tuple(tokens) for tokens in kept.values()}) == 4
+
+
+def test_sliding_window_keeps_the_newest_and_lets_the_rest_go() -> None:
+    compressor = fed("sliding-window", {"window": 100}, [TOKENS], "float32")
+    _, keys, values = stream(SHAPE, TOKENS)
+    for read, original in zip(compressor.read(), (keys, values), strict=True):
+        assert torch.equal(read, original[:, :, -100:])
+
+
+def test_residual_length() -> None:
+    settings = Settings("uniform", SHAPE, {"residual": 32})
+    assert residual_length(find("uniform")(settings)) == 32
+    assert residual_length(find("dense")(replace(settings, parameters={}))) == 0
