@@ -51,7 +51,7 @@ def second_opinion(
     path = None if isinstance(source, bytes | dict) else Path(os.fspath(source))
     folder = Path(files) if files is not None else path.parent if path is not None else Path()
     try:
-        found = document.parse(source) if isinstance(source, dict) else document.read(source)
+        found = document.read(_serial(source) if isinstance(source, dict) else source)
         case = Case(statement.read(found.statement), folder)
     except Malformed as error:
         return Opinion(CONTRARY, None, str(error), ())
@@ -66,6 +66,13 @@ def second_opinion(
     else:
         outcomes.append(_conclusion(case, facts, found.steps[-1]))
     return _summary(outcomes)
+
+
+def _serial(tree: Node) -> bytes:
+    try:
+        return document.canonical(tree)
+    except (TypeError, ValueError, RecursionError):
+        raise Malformed("document: no JSON tree of objects, lists and strings") from None
 
 
 def _judge(case: Case, facts: dict[str, Fact | None], step: Step) -> Outcome:

@@ -12,6 +12,7 @@ from pathlib import Path
 from flint import arb, ctx, fmpq
 
 from kvverify.crosscheck.statement import Statement
+from kvverify.kernel.document import short
 
 FIRST_PRECISION, LAST_PRECISION = 128, 4096
 
@@ -46,7 +47,7 @@ class Case:
                 if left < right or (not strict and left <= right):
                     return
                 if left > right or (strict and left >= right):
-                    raise Contrary(f"{test} ({left.str(12)} against {right.str(12)})")
+                    raise Contrary(f"{test} ({short(left.str(12))} against {short(right.str(12))})")
             bits *= 2
         self.open.append(f"{test}: not decided at {bits // 2} bits")
 

@@ -13,6 +13,7 @@ from kvverify.crosscheck.statement import KeyFile
 from kvverify.kernel.document import short
 
 _FILE = 256 << 20
+_HEADER = 1 << 20
 _ENTRIES = 1 << 22
 _SPREAD = 320
 _FORMATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
@@ -42,15 +43,15 @@ def _floats(data: bytes, file: KeyFile) -> tuple[np.ndarray, str]:
     """The matrix as numpy floats. safetensors: 8 bytes of length, a JSON header, then the tensors' bytes."""
     start = 8 + int.from_bytes(data[:8], "little")
     try:
-        if not 8 < start <= len(data):
-            raise ValueError("header beyond the end of the file")
+        if not 8 < start <= min(len(data), _HEADER):
+            raise ValueError("no header of at most a megabyte")
         header = json.loads(data[8:start].decode(), object_pairs_hook=_once)
         entry = header[file.tensor]
         dtype, shape, (begin, end) = entry["dtype"], [*entry["shape"]], entry["data_offsets"]
-        if {type(x) for x in (*shape, begin, end)} != {int} or not 0 <= begin <= end <= len(data) - start:
+        if any(type(x) is not int or x < 0 for x in (*shape, begin, end)) or not begin <= end <= len(data) - start:
             raise ValueError("sizes that do not fit the file")
         array = np.frombuffer(data, np.uint8)[start + begin : start + end].view(_FORMATS[dtype]).reshape(shape)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
         raise Contrary(f"the key file has no float tensor {short(file.tensor)!r}: {type(error).__name__}") from None
     must(min(array.shape, default=0) >= 1 and array.ndim == (2 if file.head is None else 3), "the shape fits the head")
     if file.head is not None:

@@ -179,8 +179,10 @@ def test_work_is_bounded() -> None:
     assert opinion.steps[2].reason == "a premise could not be read"
     wide = changed(control("explicit"), "keys/gives/exponents", {str(e): "1" for e in range(1, 1 << 17)})
     assert_opinion(second_opinion(wide), "undecided", "keys", "limit")
-    deep = b'{"a":' * 100_000
-    assert_opinion(second_opinion(deep), "undecided", None, "nested")
+    assert_opinion(second_opinion(b'{"a":' * 100_000), "undecided", None, "nested")
+    node: dict[str, Any] = {}
+    node["node"] = node
+    assert_opinion(second_opinion(node), "contrary", None, "JSON tree")
 
 
 def test_sources(tmp_path: Path) -> None:
@@ -271,8 +273,10 @@ def test_float32_keys_are_not_bf16(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", [{"shape": 5}, {"shape": [5, 3]}, {"dtype": ["F32"]}, {"dtype": "I8"}, {"data_offsets": [0, 1 << 40]}]
-)
+    "entry",
+    [{"shape": 5}, {"shape": [5, 3]}, {"shape": [-1, 2]}, {"shape": [5, 2, 1 << 70]}, {"dtype": ["F32"]},
+     {"dtype": "I8"}, {"data_offsets": [0, 1 << 40]}],
+)  # fmt: skip
 def test_broken_headers(entry: dict[str, Any], tmp_path: Path) -> None:
     tree = own_keys(tmp_path, "exact", **entry)
     assert_opinion(second_opinion(tree, tmp_path), "contrary", "rows", "no float tensor")
