@@ -9,6 +9,7 @@ from fractions import Fraction
 from kvverify.errors import UsageError
 
 MAX_DIGITS = 200
+MAX_WHOLE = 1 << 128
 
 
 def number(text: str | int | Fraction, name: str) -> Fraction:
@@ -31,8 +32,8 @@ def number(text: str | int | Fraction, name: str) -> Fraction:
 def whole(text: str | int, name: str) -> int:
     """A positive integer, also written 2^k. Raises UsageError."""
     value = number(text, name)
-    if value.denominator != 1 or value < 1:
-        raise UsageError(f"{name}: {text} given, a whole number from 1 on is needed")
+    if value.denominator != 1 or not 1 <= value <= MAX_WHOLE:
+        raise UsageError(f"{name}: {text} given, a whole number from 1 to 2^128 is needed")
     return int(value)
 
 
@@ -42,8 +43,8 @@ class Problem:
 
     ``key_dim``, ``value_dim``: scalars a key and a value of one head. ``tolerance`` (additive) or ``relative``, exactly
     one. ``failure``: allowed probability that a read is off by more. ``max_logit``: largest |<q, k>|/scale over the
-    whole body of keys (cube: |k_j| <= 1, ball: |k|_2 <= 1). ``inputs``: "real", or "bf16" when keys and values are given in
-    bf16. Heads and layers are independent streams. Raises UsageError outside the class.
+    whole body of keys (cube: |k_j| <= 1, ball: |k|_2 <= 1). ``inputs``: "real", or "bf16" when keys and values are
+    given in bf16. Heads and layers are independent streams. Raises UsageError outside the class.
     """
 
     tokens: int

@@ -80,7 +80,7 @@ def _volume_steps(candidate: Candidate, problem: Problem, leak: list[Fraction]) 
     # The kernel's series for c(sigma), as its rule states it: 30 terms and a geometric tail.
     ratio = sum((sigma ** (k - 2) / k for k in range(2, 32)), Fraction(0)) + sigma**30 / (32 * (1 - sigma))
     determinant = -payload * (
-        _log2_up(1 + sigma + rest) + _up(_ball_up(lambda: 1 / arb.const_log2()), 96) * ratio * squares
+        log2_up(1 + sigma + rest) + _up(_ball_up(lambda: 1 / arb.const_log2()), 96) * ratio * squares
     )
     determinant = _down(determinant - payload * _SLACK, 32)
     return [
@@ -100,7 +100,7 @@ def volume_step(problem: Problem, payload: int, determinant: Fraction) -> Node:
     assert problem.tolerance is not None
     eps = problem.tolerance + (BF16_ROUNDING if problem.inputs == "bf16" else 0)
     delta = problem.failure
-    gain = -(1 - delta) * _log2_up(eps / (1 - delta)) - (delta * _log2_up((1 - eps) / delta) if delta else 0)
+    gain = -(1 - delta) * log2_up(eps / (1 - delta)) - (delta * log2_up((1 - eps) / delta) if delta else 0)
     coordinates = problem.streams * problem.value_dim
     bits = _down(coordinates * (determinant + payload * (gain - _SLACK)), 20)
     return _step("bits", "volume", {"determinant": "determinant"}, {}, {"bits_at_least": bits})
@@ -109,15 +109,14 @@ def volume_step(problem: Problem, payload: int, determinant: Fraction) -> Node:
 def _code_steps(candidate: Candidate, problem: Problem) -> list[Node]:
     """Separated levels, then the random access code."""
     alphabet, delta = candidate.alphabet, problem.failure
-    bits = -_log2_up(Fraction(1, alphabet))
-    if delta:
-        bits -= (1 - delta) * _log2_up(1 / (1 - delta)) + delta * _log2_up((alphabet - 1) / delta)
     symbols = candidate.payload * problem.value_dim * problem.streams
-    bound = (
-        _down(symbols * (bits - _SLACK), 20)
-        if delta
-        else symbols * (_down(bits, 60) if alphabet & alphabet - 1 else bits)
-    )
+    if not delta and not alphabet & alphabet - 1:
+        bound = Fraction(symbols * (alphabet.bit_length() - 1))
+    else:
+        bits = -log2_up(Fraction(1, alphabet)) - _SLACK
+        if delta:
+            bits -= (1 - delta) * log2_up(1 / (1 - delta)) + delta * log2_up((alphabet - 1) / delta)
+        bound = _down(symbols * bits, 20)
     return [
         _step("reading", candidate.method, {"leak": "leak"}, {}, {"alphabet": alphabet}),
         _step("bits", "random-access-code", {"reading": "reading"}, {}, {"bits_at_least": bound}),
@@ -140,7 +139,8 @@ def _weigh(terms: list[tuple[int, int]], z: Fraction) -> Fraction:
     return sum((n * z**e for e, n in terms if n), Fraction(0))
 
 
-def _log2_up(x: Fraction) -> Fraction:
+def log2_up(x: Fraction) -> Fraction:
+    """log2 x, rounded up to 2^-96."""
     return _up(_ball_up(lambda: arb(_fmpq(x)).log() / arb.const_log2()), 96)
 
 

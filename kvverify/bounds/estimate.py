@@ -56,62 +56,90 @@ def scaling(family: KeyFamily, problem: Problem) -> Scaling:
 
 
 def divergence(tolerance: float, failure: float) -> float:
-    """g(eps, delta) in bits (bounds: the volume rule)."""
+    """g(eps, delta) in bits (docs/proofs/volume.md)."""
     bits = (1 - failure) * math.log2((1 - failure) / tolerance)
     return bits + (failure * math.log2(failure / (1 - tolerance)) if failure else 0.0)
 
 
-def fano(alphabet: int, failure: float) -> float:
-    """F(L, delta) in bits."""
-    bits = math.log2(alphabet)
+def fano(alphabet: np.ndarray, failure: float) -> np.ndarray:
+    """F(L, delta) in bits (docs/proofs/information.md)."""
+    bits: np.ndarray = np.log2(alphabet)
     if failure:
-        bits += (1 - failure) * math.log2(1 - failure) + failure * math.log2(failure / (alphabet - 1))
+        bits = bits + (1 - failure) * math.log2(1 - failure) + failure * np.log2(failure / (alphabet - 1))
     return bits
 
 
-def candidates(family: KeyFamily, payload: int, problem: Problem) -> list[Candidate]:
-    """Every method on the first ``payload`` keys of a family; the other tokens are pads."""
-    if problem.inputs == "bf16" and not family.bf16_exact:
+def candidates(family: KeyFamily, payloads: list[int], problem: Problem) -> list[Candidate]:
+    """For every method the best of the payload sizes that the family has keys for; the other tokens are pads."""
+    sizes = [payload for payload in payloads if payload <= family.size]
+    if not sizes or (problem.inputs == "bf16" and not family.bf16_exact):
         return []
+    rows = _rows(family, sizes, problem)
+    if problem.relative is not None:
+        miss = rows.sigma * float((1 + problem.relative) / (1 - problem.relative))
+        gain = float(fano(np.array(2.0), float(problem.failure)))
+        return [_best(family, sizes, "separation", np.full(len(sizes), 2.0), np.where(miss < 1, gain, 0.0), miss)]
+    return [_volume(family, sizes, problem, rows), _levels(family, sizes, problem, rows)]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Per payload size: off-target mass, its squares, mass of pads and own token; all relative to the target."""
+
+    sigma: np.ndarray
+    squares: np.ndarray
+    rest: np.ndarray
+
+
+def _rows(family: KeyFamily, sizes: list[int], problem: Problem) -> _Rows:
     place = scaling(family, problem)
     c = float(problem.max_logit / place.unit)
-    table = family.exponents()
-    exponents = np.array(sorted(table), dtype=float)
-    numbers = np.array([float(table[e]) for e in sorted(table)])
-    numbers = np.diff(np.minimum(np.cumsum(numbers), float(payload - 1)), prepend=0.0)
+    table = sorted(family.exponents().items())
+    exponents = np.array([e for e, _ in table], dtype=float)
+    numbers = np.array([float(n) for _, n in table])
+    payload = np.array(sizes, dtype=float)
+    nearest = np.minimum(np.cumsum(numbers)[None, :], payload[:, None] - 1)
+    capped = np.diff(nearest, prepend=0.0, axis=1)
     weights = np.exp(-c * exponents)
-    sigma, squares = float(numbers @ weights), float(numbers @ weights**2)
-    rest = math.exp(-c * place.own) + float(problem.tokens - payload) * math.exp(-c * place.pad)
-    if problem.relative is not None:
-        miss = sigma * float((1 + problem.relative) / (1 - problem.relative))
-        bits = payload * fano(2, float(problem.failure)) if miss < 1 else 0.0
-        return [Candidate(family, payload, "separation", 2, bits, miss)]
-    return [_volume(family, payload, problem, sigma, squares, rest), _levels(family, payload, problem, sigma, rest)]
+    pads = np.array([float(problem.tokens - size) for size in sizes])
+    rest = math.exp(-c * place.own) + pads * math.exp(-c * place.pad)
+    return _Rows(capped @ weights, capped @ weights**2, rest)
 
 
-def _volume(family: KeyFamily, payload: int, problem: Problem, sigma: float, squares: float, rest: float) -> Candidate:
+def _volume(family: KeyFamily, sizes: list[int], problem: Problem, rows: _Rows) -> Candidate:
     assert problem.tolerance is not None
     eps = float(problem.tolerance + (BF16_ROUNDING if problem.inputs == "bf16" else 0))
     delta = float(problem.failure)
-    if eps >= 1 or delta > 1 - eps or sigma >= 1:
-        return Candidate(family, payload, "volume", 0, 0.0, max(sigma, 1.0))
-    gain = divergence(eps, delta)
-    ratio = 0.5 if sigma < 1e-4 else (-sigma - math.log1p(-sigma)) / sigma**2
-    loss = math.log2(1 + sigma + rest) + ratio * squares / math.log(2)
-    miss = loss / gain if gain > 0 else math.inf
-    return Candidate(family, payload, "volume", 0, max(0.0, payload * (gain - loss)), miss)
+    gain = divergence(eps, delta) if eps < 1 and delta <= 1 - eps else 0.0
+    sigma = np.minimum(rows.sigma, 0.999999)
+    ratio = np.where(sigma < 1e-4, 0.5, (-sigma - np.log1p(-sigma)) / np.maximum(sigma, 1e-4) ** 2)
+    loss = np.log2(1 + sigma + rows.rest) + ratio * rows.squares / math.log(2)
+    holds = (rows.sigma < 1) & (gain > loss)
+    miss = np.where(rows.sigma < 1, loss / gain if gain > 0 else math.inf, np.maximum(rows.sigma, 1.0))
+    return _best(family, sizes, "volume", np.zeros(len(sizes)), np.where(holds, gain - loss, 0.0), miss)
 
 
-def _levels(family: KeyFamily, payload: int, problem: Problem, sigma: float, rest: float) -> Candidate:
+def _levels(family: KeyFamily, sizes: list[int], problem: Problem, rows: _Rows) -> Candidate:
+    """Levels that are exact in bf16 need no room for rounding: there a power of two of gaps is tried as well."""
     assert problem.tolerance is not None
-    best = Candidate(family, payload, "levels", 0, 0.0, math.inf)
-    for rounding in (Fraction(0), BF16_ROUNDING) if problem.inputs == "bf16" else (Fraction(0),):
-        need = float(problem.tolerance + rounding) * (1 + sigma + rest) + sigma
-        gaps = math.ceil(1 / need * (1 - 1e-9)) - 1  # strictly more room than needed
-        if problem.inputs == "bf16" and not rounding:
-            gaps = min(128, 1 << gaps.bit_length() - 1) if gaps else 0  # these levels are exact in bf16
-        possible = gaps >= 1 and problem.failure <= 1 - Fraction(1, gaps + 1)
-        bits = payload * fano(gaps + 1, float(problem.failure)) if possible else 0.0
-        if (bits, -need) > (best.bits, -best.miss):
-            best = Candidate(family, payload, "levels", gaps + 1, bits, need)
-    return best
+    found = []
+    for exact in (True, False) if problem.inputs == "bf16" else (False,):
+        rounding = BF16_ROUNDING if problem.inputs == "bf16" and not exact else 0
+        room = float(problem.tolerance + rounding) * (1 + rows.sigma + rows.rest) + rows.sigma
+        gaps = np.ceil((1 - 1e-9) / room) - 1  # strictly more room than needed
+        if exact:
+            gaps = np.where(gaps >= 1, np.minimum(512, 2.0 ** np.floor(np.log2(np.maximum(gaps, 1)))), 0)
+        alphabet = np.maximum(gaps + 1, 2)
+        possible = (gaps >= 1) & (float(problem.failure) <= 1 - 1 / alphabet)
+        bits = np.where(possible, fano(alphabet, float(problem.failure)), 0.0)
+        found.append(_best(family, sizes, "levels", alphabet, bits, room))
+    return max(found, key=lambda candidate: (candidate.bits, -candidate.miss))
+
+
+def _best(
+    family: KeyFamily, sizes: list[int], method: str, alphabet: np.ndarray, gains: np.ndarray, miss: np.ndarray
+) -> Candidate:
+    """The payload size with the most bits in all, or where none has any the one that misses least."""
+    bits = np.array(sizes, dtype=float) * gains
+    best = int(bits.argmax() if bits.any() else miss.argmin())
+    return Candidate(family, sizes[best], method, int(alphabet[best]), float(bits[best]), float(miss[best]))

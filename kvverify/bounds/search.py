@@ -34,28 +34,34 @@ class Bound:
 
 def ranked(problem: Problem) -> list[Candidate]:
     """All candidates, best first. The payload is all tokens, or a power of two of them beside pads."""
-    sizes = {problem.tokens} | {1 << j for j in range(_MAX_DOUBLINGS) if 1 << j < problem.tokens}
-    found = [
-        candidate
-        for payload in sizes
-        for family in families(payload, problem.key_dim)
-        for candidate in candidates(family, payload, problem)
-    ]
-    return sorted(found, key=lambda candidate: (-candidate.bits, candidate.miss))
+    sizes = sorted({problem.tokens} | {1 << j for j in range(_MAX_DOUBLINGS) if 1 << j < problem.tokens})
+    pool = {family.name: family for size in sizes for family in families(size, problem.key_dim)}
+    found = [candidate for family in pool.values() for candidate in candidates(family, sizes, problem)]
+    return sorted(found, key=lambda candidate: (-candidate.bits, candidate.family.size, candidate.miss))
 
 
 def best_bound(problem: Problem, *, method: str | None = None, scale_bits: int | None = None) -> Bound:
     """The best candidate that the kernel accepts ("method": volume, levels or separation only)."""
     found = [c for c in ranked(problem) if method in (None, c.method)]
+    refusal = "the best family gives less than one bit"
     for candidate in [c for c in found if c.bits > 0][:_ATTEMPTS]:
         tree = build(candidate, problem, scale_bits=scale_bits)
         result = check(tree)
-        if result.verdict is Verdict.VALID and result.bits is not None and result.bits >= 1:
+        if result.verdict is not Verdict.VALID or result.bits is None:
+            refusal = f"the kernel refused {candidate.family.name} at step {result.step}: {result.reason}"
+        elif result.bits >= 1:
             return Bound(problem, result.bits, tree, candidate.family.name, None)
-    closest = min(found, key=lambda candidate: candidate.miss, default=None)
-    if closest is None:
-        return Bound(problem, Fraction(0), None, "", "no family of keys fits this key dimension")
-    reason = (
-        f"closest: {closest.family.name} with {closest.payload} tokens, which misses by a factor of {closest.miss:.4g}"
-    )
-    return Bound(problem, Fraction(0), None, closest.family.name, reason)
+    return Bound(problem, Fraction(0), None, *_reason(found, refusal))
+
+
+def _reason(found: list[Candidate], refusal: str) -> tuple[str, str]:
+    """Why there is no bound above 0: the family that came closest, and the factor by which it missed."""
+    if not found:
+        return "", "no family of keys fits this key dimension"
+    closest = found[0] if found[0].bits > 0 else min(found, key=lambda candidate: candidate.miss)
+    name = f"{closest.family.name} with a payload of {closest.payload} tokens"
+    if closest.bits > 0:
+        return closest.family.name, f"closest: {name}; {refusal}"
+    if closest.miss == float("inf"):
+        return closest.family.name, "at this tolerance and failure an answer says nothing about the secret"
+    return closest.family.name, f"closest: {name}, which misses by a factor of {closest.miss:.4g}"

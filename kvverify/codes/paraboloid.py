@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,7 @@ class Paraboloid:
 def _theta_power(side: int, power: int, cutoff: int) -> list[int]:
     """Coefficients up to x^cutoff of (sum over |t| < side of x^(t^2))^power."""
     result = [1] + [0] * cutoff
-    squares = [t * t for t in range(1, side) if t * t <= cutoff]
+    squares = [t * t for t in range(1, min(side, isqrt(cutoff) + 1))]
     for _ in range(power):
         result = [result[s] + 2 * sum(result[s - t] for t in squares if t <= s) for s in range(cutoff + 1)]
     return result

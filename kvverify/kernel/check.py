@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from enum import Enum
@@ -43,6 +44,11 @@ class Result:
         return {"rules": [f"{Path(f).name} {rule_digest(f)}" for f in files], "cited": [], "engines": []}
 
 
+def rule_files() -> list[tuple[str, str]]:
+    """Every rule file with its digest."""
+    return [(Path(file).name, rule_digest(file)) for file in sorted(set(FILES.values()))]
+
+
 def rule_digest(path: str) -> str:
     """The first 16 digits of the sha256 of a rule file."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
@@ -55,13 +61,21 @@ def check(source: str | os.PathLike[str] | bytes | Node, files: str | os.PathLik
     given_path = not isinstance(source, bytes | dict)
     folder = Path(files) if files is not None else Path(str(source)).parent if given_path else Path()
     try:
-        found = document.parse(source) if isinstance(source, dict) else document.read(source)
+        found = document.read(_serial(source) if isinstance(source, dict) else source)
         claimed = statement.parse(found.statement)
     except Malformed as error:
         return _result(Verdict.INVALID, reason=str(error))
     except OverLimit as error:
         return _result(Verdict.INCOMPLETE, reason=str(error))
     return _prove(found, Context(claimed, folder))
+
+
+def _serial(tree: Node) -> bytes:
+    """A JSON tree as bytes, so that it takes the one strict way in."""
+    try:
+        return json.dumps(tree).encode()
+    except (TypeError, ValueError, RecursionError):
+        raise Malformed("document: no JSON tree of objects, lists and strings") from None
 
 
 def _prove(found: Document, context: Context) -> Result:

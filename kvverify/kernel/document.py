@@ -23,6 +23,7 @@ MAX_BYTES = 16 << 20
 MAX_DEPTH = 8
 MAX_DIGITS = 4000  # of one integer; below Python's own limit of 4,300 for int()
 MAX_STEPS = 256
+MAX_COUNTS = 4096  # entries of a histogram
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)\Z", re.ASCII)
 _STEP_ID = re.compile(r"[a-z][a-z0-9-]{0,63}\Z", re.ASCII)
@@ -101,7 +102,10 @@ def integers(value: object, where: str) -> list[int]:
 
 def counts(value: object, where: str) -> dict[int, int]:
     """A histogram {"exponent": "count"} with positive exponents and positive counts."""
-    found = {integer(k, where): integer(v, f"{where}[{short(k)}]") for k, v in obj(value, where).items()}
+    node = obj(value, where)
+    if len(node) > MAX_COUNTS or any(len(k) > 18 for k in node):
+        raise OverLimit(f"limit: {where} with more than {MAX_COUNTS} entries or an exponent of more than 18 digits")
+    found = {integer(k, where): integer(v, f"{where}[{k}]") for k, v in node.items()}
     if any(k < 1 or v < 1 for k, v in found.items()):
         raise Malformed(f"{where}: exponents and counts are at least 1")
     return found
@@ -213,8 +217,10 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def short(value: str, limit: int = 60) -> str:
-    """``value``, with its middle cut out when it is long."""
-    return value if len(value) <= limit else f"{value[: limit // 2]}...{value[-limit // 3 :]}"
+    """``value`` in ASCII, with its middle cut out when it is long."""
+    if len(value) > limit:
+        value = f"{value[: limit // 2]}...{value[-limit // 3 :]}"
+    return value.encode("ascii", "backslashreplace").decode()
 
 
 def _step(value: object, index: int) -> Step:

@@ -1,7 +1,7 @@
 """Exact numbers: rationals, and proved one-sided bounds on exp, log2 and the two entropies that the rules need.
 
 Everything is ``int`` and ``fractions.Fraction``. A function named ``*_lower`` returns a rational that is at most the
-true value, ``*_upper`` one that is at least it; both are within about 2^-60 (log2) or 2^-190 relative (exp) of it.
+true value, ``*_upper`` one that is at least it. docs/proofs/numbers.md says how close they are.
 """
 
 from __future__ import annotations
@@ -14,45 +14,52 @@ MAX_EXPONENT = 4096  # of exp; a logit budget beyond this is no attention that a
 _EXP_BITS = 192
 _LOG_BITS = 64
 _WORK_BITS = 192
-_ONE = 1 << _EXP_BITS
+_POWER_BITS = 2048
 
 
 def exp_lower(x: Fraction) -> Fraction:
     """A lower bound on e^x for any x."""
-    if x < 0:
-        return 1 / exp_upper(-x)
-    return Fraction(_taylor(x)[0], _ONE)
+    return _exp(x, up=False) if x >= 0 else 1 / _exp(-x, up=True)
 
 
 def exp_upper(x: Fraction) -> Fraction:
-    """An upper bound on e^x for any x. For x > 0: e^(x / 2^h) with x / 2^h <= 1, squared h times, rounded up."""
-    if x < 0:
-        return 1 / exp_lower(-x)
-    halvings = (x.numerator // x.denominator).bit_length()
-    total, terms = _taylor(x / (1 << halvings), limit=x)
-    # At x <= 1 a term loses less than two units (its own rounding and half of its forerunner's loss, summed up),
-    # and the dropped terms together are below the last kept one, which is 0 units as computed.
-    bound = total + 2 * terms + 2
-    for _ in range(halvings):
-        bound = -(-bound * bound >> _EXP_BITS)
-    return Fraction(bound, _ONE)
+    """An upper bound on e^x for any x."""
+    return _exp(x, up=True) if x >= 0 else 1 / _exp(-x, up=False)
 
 
-def _taylor(x: Fraction, limit: Fraction | None = None) -> tuple[int, int]:
-    """(partial sum of e^x, x >= 0, in units of 2^-_EXP_BITS with each term rounded down; its number of terms).
+def _exp(x: Fraction, *, up: bool) -> Fraction:
+    """e^x, x >= 0, rounded up or down: a Taylor sum at y = x / 2^h <= 1, on the grid, then squared h times.
 
-    It stops at a term that is 0 in these units and whose index exceeds 2x: from there on, terms more than halve.
+    Each term is rounded down, so a term loses less than two units in all (its own rounding and at most half of what its
+    forerunner lost), and when a term is 0 units the dropped rest is below two units as well.
     """
-    if max(x, limit or x) > MAX_EXPONENT:
-        raise OverLimit(f"exp of a number above {MAX_EXPONENT}")
-    above, below = x.numerator, x.denominator
-    term = total = _ONE
+    if x > MAX_EXPONENT:
+        raise OverLimit(f"limit: exp of a number above {MAX_EXPONENT}")
+    halvings = (x.numerator // x.denominator).bit_length()
+    y = (x.numerator << _EXP_BITS) // (x.denominator << halvings) + up  # a floor, and one unit more is above
+    term = total = 1 << _EXP_BITS
     index = 0
-    while term or index * below <= 2 * above:
+    while term:
         index += 1
-        term = term * above // (below * index)
+        term = (term * y >> _EXP_BITS) // index
         total += term
-    return total, index
+    if up:
+        total += 2 * index + 2
+    for _ in range(halvings):
+        total = -(-total * total >> _EXP_BITS) if up else total * total >> _EXP_BITS
+    return Fraction(total, 1 << _EXP_BITS)
+
+
+def power_upper(z: Fraction, exponent: int) -> Fraction:
+    """An upper bound on z^exponent, 0 <= z <= 1, on the grid of 2^-2048: by squaring, every product rounded up."""
+    base = -(-(z.numerator << _POWER_BITS) // z.denominator)
+    result = 1 << _POWER_BITS
+    while exponent:
+        if exponent & 1:
+            result = -(-result * base >> _POWER_BITS)
+        base = -(-base * base >> _POWER_BITS)
+        exponent >>= 1
+    return Fraction(result, 1 << _POWER_BITS)
 
 
 def log2_lower(x: Fraction | int) -> Fraction:
@@ -111,3 +118,8 @@ def log_ratio_upper(sigma: Fraction) -> Fraction:
     last = 32
     terms = sum((sigma ** (k - 2) / k for k in range(2, last)), Fraction(0))
     return terms + sigma ** (last - 2) / (last * (1 - sigma))
+
+
+def round_up(x: Fraction, bits: int = 128) -> Fraction:
+    """The least multiple of 2^-bits that is at least x."""
+    return Fraction(-(-(x.numerator << bits) // x.denominator), 1 << bits)

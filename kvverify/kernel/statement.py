@@ -2,13 +2,15 @@
 
 The class (docs/proofs/class.md): softmax attention over ``tokens`` cached tokens and one token of the asker's own;
 keys in a convex body (cube: |k_j| <= 1; ball: |k|_2 <= 1), values in [-1, 1]; queries real, with logit at most
-``max_logit`` on the whole body (``budget`` "class") or on the keys of the named file and the asker's own ("own-keys");
+``max_logit`` on the whole body (``budget`` "class") or on the given keys of a named file and the asker's own
+("own-keys");
 every read (query, output coordinate) off by more than the tolerance with probability at most ``failure``. Heads and
 layers are independent streams. The claim: log2 of the number of states is at least ``state_bits_at_least``.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -22,10 +24,12 @@ _SIZES = {"tokens", "key_dim", "value_dim", "kv_heads", "layers", "state_bits_at
 _WORDS = {
     "claim": ("state-bits",),
     "attention": ("softmax",),
-    "body": ("cube", "ball"),
+    "body": ("cube", "ball", "given"),
     "budget": ("class", "own-keys"),
     "inputs": ("real", "bf16"),
 }
+
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9._/-]{1,200}\Z", re.ASCII)
 
 # Rounding x in [-1, 1] to a format with m stored mantissa bits moves it by at most 2^-(m+2); bf16 stores 7.
 BF16_ROUNDING = Fraction(1, 1 << 9)
@@ -88,8 +92,11 @@ def parse(node: Node) -> Statement:
     _within(0 <= number["failure"] < 1, "failure")
     _within(0 < number.get("tolerance", Fraction(1, 2)) < 1, "tolerance")
     _within(0 <= number.get("relative", Fraction(0)) < 1, "relative")
-    if (node["budget"] == "own-keys") != ("keys" in node):
-        raise Malformed("statement: 'keys' names a file for the budget 'own-keys', and for no other")
+    own = node["budget"] == "own-keys"
+    if own and (size["kv_heads"], size["layers"]) != (1, 1):
+        raise Malformed("statement: keys of one head are a statement about one stream: kv_heads = layers = 1")
+    if own != ("keys" in node) or own != (node["body"] == "given"):
+        raise Malformed("statement: the budget 'own-keys' goes with the body 'given' and a file 'keys', no other does")
     return Statement(
         body=node["body"], budget=node["budget"], inputs=node["inputs"],
         max_logit=number["max_logit"], failure=number["failure"],
@@ -102,8 +109,7 @@ def _key_file(value: object) -> KeyFile:
     where = "statement.keys"
     node = fields(obj(value, where), where, {"name", "sha256", "tensor"}, {"head"})
     name = text(node["name"], f"{where}.name")
-    parts = name.split("/")
-    if "\\" in name or "\0" in name or any(part in ("", ".", "..") for part in parts):
+    if not _PLAIN_PATH.match(name) or any(part.strip(".") == "" for part in name.split("/")):
         raise Malformed(f"{where}.name: expected a path below the certificate's folder, found {short(name)!r}")
     head = integer(node["head"], f"{where}.head") if "head" in node else None
     _within(head is None or head >= 0, "keys.head")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from kvverify.kernel.document import OverLimit, short
 from kvverify.kernel.facts import Absent, Context, need, reject
@@ -12,6 +13,7 @@ from kvverify.kernel.statement import KeyFile
 
 MAX_FILE = 256 << 20
 MAX_HEADER = 1 << 20
+MAX_SPREAD = 300
 _FORMATS = {"F64": (11, 52), "F32": (8, 23), "F16": (5, 10), "BF16": (8, 7)}  # exponent bits, stored mantissa bits
 
 
@@ -22,7 +24,9 @@ def read_matrix(context: Context, keys: KeyFile) -> tuple[list[list[int]], int, 
     """
     path = context.folder / keys.name
     try:
-        size = path.stat().st_size
+        size = path.stat().st_size if path.is_file() else -1
+        if size < 0:
+            raise Absent(f"key file {short(keys.name)!r} is not there")
         if size > MAX_FILE:
             raise OverLimit(f"limit: key file of {size} bytes (up to {MAX_FILE})")
         data = Path(path).read_bytes()
@@ -39,9 +43,11 @@ def read_matrix(context: Context, keys: KeyFile) -> tuple[list[list[int]], int, 
     else:
         need(len(shape) == 2 and keys.head is None, "a matrix, or heads of matrices with a head chosen", len(shape), 2)
     width = len(raw) // (shape[0] * shape[1])
-    context.charge(4 * shape[0] * shape[1])
+    context.charge(32 * shape[0] * shape[1])
     parts = [_dyadic(int.from_bytes(raw[i : i + width], "little"), *_FORMATS[dtype]) for i in range(0, len(raw), width)]
-    lowest = min((s for m, s in parts if m), default=0)
+    lowest, highest = min((s for m, s in parts if m), default=0), max((s for m, s in parts if m), default=0)
+    if highest - lowest > MAX_SPREAD:
+        raise OverLimit(f"limit: key entries whose sizes differ by more than 2^{MAX_SPREAD}")
     flat = [m << (s - lowest) if m else 0 for m, s in parts]
     return [flat[i * shape[1] : (i + 1) * shape[1]] for i in range(shape[0])], lowest, dtype
 
@@ -52,14 +58,13 @@ def _tensor(data: bytes, name: str) -> tuple[str, list[int], bytes]:
     if len(data) < 8 or not 2 <= length <= min(MAX_HEADER, len(data) - 8):
         reject("the key file has a safetensors header")
     try:
-        entry = json.loads(data[8 : 8 + length].decode())[name]
-        dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        header = json.loads(data[8 : 8 + length].decode(), object_pairs_hook=_once)
+        dtype, shape, (start, end) = (header[name][field] for field in ("dtype", "shape", "data_offsets"))
+        whole = [type(x) is int and x >= 0 for x in (*shape, start, end)]
+    except (ValueError, LookupError, TypeError, RecursionError):
         reject(f"the key file has a tensor {short(name)!r}")
-    whole = all(type(x) is int and x >= 1 for x in shape) and type(start) is int and type(end) is int
-    need(
-        whole and dtype in _FORMATS, "the tensor has a shape and a float format", short(str(dtype)), ", ".join(_FORMATS)
-    )
+    need(isinstance(dtype, str) and dtype in _FORMATS, "format of the key tensor", dtype, ", ".join(_FORMATS))
+    need(all(whole) and isinstance(shape, list) and min(shape, default=0) >= 1, "the key tensor has a shape")
     width = (1 + sum(_FORMATS[dtype])) // 8
     need(0 <= start <= end <= len(data) - 8 - length, "the tensor's bytes lie in the file")
     count = width
@@ -67,6 +72,13 @@ def _tensor(data: bytes, name: str) -> tuple[str, list[int], bytes]:
         count *= x
     need(end - start == count, "the tensor has as many bytes as its shape says", end - start, count)
     return dtype, list(shape), data[8 + length + start : 8 + length + end]
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    node = dict(pairs)
+    if len(node) != len(pairs):
+        raise ValueError("a name stands twice in the header")
+    return node
 
 
 def _dyadic(word: int, exponent_bits: int, mantissa_bits: int) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from fractions import Fraction
 from math import comb
 
 from kvverify.kernel.document import Malformed, Node, OverLimit, counts, fields, integer, strings
-from kvverify.kernel.facts import Context, Fact, Keys, Rule, need
+from kvverify.kernel.facts import Context, Fact, Keys, Rule, need, reject
 
 MAX_LENGTH = 1024
 MAX_WALK = 25  # dimension of a code that is walked word by word
@@ -75,7 +75,7 @@ def coset_union(context: Context, uses: dict[str, Fact], given: Node, gives: Nod
     for i, origin in enumerate(representatives):
         row_histogram = Counter(map(int.bit_count, map(origin.__xor__, words)))
         need(row_histogram.pop(0, 0) == 1, f"all words are distinct (representative {i})")
-        dominated(row_histogram, stated, f"representative {i}")
+        dominated(context, row_histogram, stated, f"representative {i}")
     return _sign_keys(context, len(words), length, stated)
 
 
@@ -91,12 +91,14 @@ def hypercube(context: Context, uses: dict[str, Fact], given: Node, gives: Node)
     return _sign_keys(context, size, dimension, {w: comb(dimension, w) for w in range(1, dimension + 1)})
 
 
-def dominated(row: Counter[int] | dict[int, int], bound: dict[int, int], where: str) -> None:
+def dominated(context: Context, row: Counter[int], bound: dict[int, int], where: str) -> None:
     """Reject unless up to every exponent the row counts at most as many tokens as the bound does."""
+    context.charge(16 * (len(row) + len(bound)))
     seen = allowed = 0
     for exponent in sorted(row.keys() | bound.keys()):
         seen, allowed = seen + row.get(exponent, 0), allowed + bound.get(exponent, 0)
-        need(seen <= allowed, f"{where}: tokens up to exponent {exponent} within the stated histogram", seen, allowed)
+        if seen > allowed:
+            reject(f"{where}: tokens up to exponent {exponent} within the stated histogram", seen, allowed)
 
 
 def _words(value: object, where: str) -> tuple[list[int], int]:

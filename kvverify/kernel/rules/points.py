@@ -17,7 +17,7 @@ from kvverify.kernel.document import Node, OverLimit, counts, fields, integer, i
 from kvverify.kernel.facts import Context, Fact, Keys, Rule, need
 from kvverify.kernel.rules.codes import dominated
 
-MAX_ENTRY_BITS = 64
+MAX_ENTRY_BITS = 24  # squares of 1,024 entries stay below 2^60
 MAX_CUTOFF = 512
 MAX_DIMENSION = 1024
 
@@ -36,8 +36,10 @@ def explicit_keys(context: Context, uses: dict[str, Fact], given: Node, gives: N
     dim = len(keys[0])
     need(all(len(k) == dim for k in keys), "all keys have one dimension")
     largest = max(abs(x) for k in keys for x in k)
-    if largest.bit_length() > MAX_ENTRY_BITS:
-        raise OverLimit(f"limit: a key entry of more than {MAX_ENTRY_BITS} bits")
+    if largest.bit_length() > MAX_ENTRY_BITS or dim > MAX_DIMENSION:
+        raise OverLimit(
+            f"limit: keys of more than {MAX_DIMENSION} entries, or an entry of more than {MAX_ENTRY_BITS} bits"
+        )
     context.charge(len(keys) * len(keys) * (dim + 8))
     squares = [sum(map(mul, k, k)) for k in keys]
     for i, key in enumerate(keys):
@@ -45,7 +47,7 @@ def explicit_keys(context: Context, uses: dict[str, Fact], given: Node, gives: N
         row[0] -= 1  # the target itself
         closest = min(+row, default=1)
         need(closest >= 1, f"key {i} scores highest with its own query", closest, 1)
-        dominated(+row, stated, f"key {i}")
+        dominated(context, +row, stated, f"key {i}")
     unit, exact = _unit(context, keys, largest, max(squares))
     shortest = min(squares)
     need(shortest >= 1, "no key is zero")
@@ -70,7 +72,7 @@ def paraboloid(context: Context, uses: dict[str, Fact], given: Node, gives: Node
     """Keys (a, -|a|^2), a in {0..b-1}^(d-1), queries c (2a, 1): e = |a - a'|^2, so any number of keys at every d >= 2.
 
     Up to ``cutoff`` the histogram is that of the two-sided theta product (sum over |t| < b of x^(t^2))^(d-1); all
-    further keys count at cutoff + 1. Own key and pad are the point (0, .., 0, -R) with R = max |a|^2 (cube) or the floor of
+    further keys count at cutoff + 1. Own key and pad are the point (0, .., 0, -R), R = max |a|^2 (cube) or the floor of
     the largest key's norm (ball), so that their exponent is |a|^2 + R >= R.
     """
     fields(uses, "uses", set())
@@ -78,7 +80,7 @@ def paraboloid(context: Context, uses: dict[str, Fact], given: Node, gives: Node
     side, dim, cutoff = (integer(given[name], name) for name in ("side", "dimension", "cutoff"))
     size = integer(fields(gives, "gives", {"size"})["size"], "size")
     need(side >= 2 and dim >= 2 and cutoff >= 1, "side >= 2, dimension >= 2, cutoff >= 1")
-    if dim > MAX_DIMENSION or cutoff > MAX_CUTOFF or side.bit_length() > MAX_ENTRY_BITS:
+    if dim > MAX_DIMENSION or cutoff > MAX_CUTOFF or side.bit_length() > 64:
         raise OverLimit(f"limit: dimension above {MAX_DIMENSION}, cutoff above {MAX_CUTOFF} or side of over 64 bits")
     need(size == side ** (dim - 1), "size = side^(dimension - 1)", size, side ** (dim - 1))
     top = (dim - 1) * (side - 1) ** 2  # largest |a|^2

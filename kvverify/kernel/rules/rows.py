@@ -80,7 +80,7 @@ class _Weights:
         above, below = difference * self.unit.numerator * GRID, self.unit.denominator
         cell = -(-above // below)
         if cell not in self.known:
-            self.context.charge(2000)
+            self.context.charge(4000)
             bound = exp_upper(Fraction(cell, GRID))
             self.known[cell] = Fraction(-(-bound.numerator * WIDTH // bound.denominator), WIDTH)
         return self.known[cell]

@@ -11,7 +11,7 @@ from math import lcm
 
 from kvverify.kernel.document import Malformed, Node, OverLimit, fields, rational
 from kvverify.kernel.facts import Context, Determinant, Fact, Leak, Row, Rule, StateBits, need, premise, present
-from kvverify.kernel.numbers import LOG2_E_UPPER, divergence_lower, log2_lower, log2_upper, log_ratio_upper
+from kvverify.kernel.numbers import LOG2_E_UPPER, divergence_lower, log2_lower, log2_upper, log_ratio_upper, round_up
 
 MAX_EXACT = 48  # rows of an exact elimination
 
@@ -41,9 +41,9 @@ def determinant(context: Context, uses: dict[str, Fact], given: Node, gives: Nod
 
 
 def _near_identity(leak: Leak) -> Fraction:
-    sigma = leak.worst.off_target
-    need(sigma < 1, "off_target < 1", sigma, 1)
-    return -leak.payload * (log2_upper(_row_sum(leak.worst)) + LOG2_E_UPPER * log_ratio_upper(sigma) * leak.squares)
+    sigma, squares = round_up(leak.worst.off_target), round_up(leak.squares, 256)
+    need(sigma < 1, "off_target < 1 (rounded up to 2^-128)", sigma, 1)
+    return -leak.payload * (log2_upper(_row_sum(leak.worst)) + LOG2_E_UPPER * log_ratio_upper(sigma) * squares)
 
 
 def _ostrowski(context: Context, leak: Leak) -> Fraction:

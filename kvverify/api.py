@@ -1,0 +1,78 @@
+"""The public surface: ``bound``, ``certify``, ``check`` and ``audit``."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kvverify.bounds import Bound, best_bound
+from kvverify.errors import UsageError
+from kvverify.kernel.check import Result
+from kvverify.kernel.check import check as kernel_check
+from kvverify.problem import Problem
+
+if TYPE_CHECKING:
+    import os
+
+    from kvverify.audit.report import Report
+
+# An instance's certificate is drawn for these, unless the caller brings one: its curve covers all tolerances.
+AUDIT_TOLERANCE = Fraction(1, 100)
+AUDIT_FAILURE = Fraction(1, 10)
+AUDIT_LOGIT = Fraction(24)
+QUERY_BITS = 8  # significant bits of bf16: an emitted query is exact in it
+
+
+def bound(problem: Problem) -> Bound:
+    """The best lower bound on the state of any compressor of the problem's class, re-proved by the kernel."""
+    return best_bound(problem)
+
+
+def certify(problem: Problem) -> dict[str, Any]:
+    """The certificate of ``bound`` as a JSON tree. Raises UsageError where no family gives a bound above 0."""
+    found = best_bound(problem)
+    if found.certificate is None:
+        raise UsageError(f"no bound above 0: {found.reason}")
+    return found.certificate
+
+
+def certify_keys(
+    path: str | os.PathLike[str],
+    *,
+    max_logit: Fraction,
+    tolerance: Fraction = AUDIT_TOLERANCE,
+    failure: Fraction = AUDIT_FAILURE,
+    value_dim: int | None = None,
+    layer: int | None = None,
+    head: int | None = None,
+    inputs: str = "real",
+) -> Bound:
+    """A bound about the given keys of a safetensors file, under a logit budget on those keys."""
+    from kvverify.bounds.own_keys import own_keys_bound, read_keys
+
+    keys = read_keys(Path(path), layer, head)
+    tokens, dim = keys.values.shape
+    problem = Problem(tokens, dim, value_dim or dim, max_logit, failure, tolerance=tolerance, inputs=inputs)
+    return own_keys_bound(keys, problem)
+
+
+def check(certificate: str | os.PathLike[str] | dict[str, Any], files: str | os.PathLike[str] | None = None) -> Result:
+    """The kernel's verdict on a certificate: a path or a JSON tree. Raises OSError where it cannot be read."""
+    return kernel_check(certificate, files)
+
+
+def instance_certificate(tokens: int, head_dim: int, kv_heads: int = 1, max_logit: Fraction = AUDIT_LOGIT) -> Bound:
+    """The volume-rule certificate that an audit's instance is drawn from: queries exact in bf16."""
+    problem = Problem(
+        tokens, head_dim, head_dim, max_logit, AUDIT_FAILURE, tolerance=AUDIT_TOLERANCE, kv_heads=kv_heads
+    )
+    return best_bound(problem, method="volume", scale_bits=QUERY_BITS)
+
+
+def audit(compressor: str, certificate: str | os.PathLike[str] | dict[str, Any], **options: Any) -> Report:
+    """Play the game with a compressor by name, ``module:name`` or ``path/file.py:name``; options of ``audit.game.play``."""
+    from kvverify.audit.game import play
+    from kvverify.instances.layout import from_certificate
+
+    return play(compressor, from_certificate(certificate), **options)

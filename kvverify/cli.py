@@ -1,0 +1,200 @@
+"""The command line: one function per command. Exit codes: 0 done, 1 invalid or flagged, 2 wrong usage, 3 incomplete."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kvverify import __version__
+from kvverify.errors import Incomplete, UsageError
+
+if TYPE_CHECKING:
+    from kvverify.bounds import Bound
+    from kvverify.problem import Problem
+
+app = typer.Typer(
+    name="kvverify", add_completion=False, rich_markup_mode=None, no_args_is_help=True,
+    help="How small can a KV cache be? Proved bounds, certificates that a small kernel re-checks, audits.",
+)  # fmt: skip
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Tokens = Annotated[str, typer.Option(help="Cached tokens, also 2^k.")]
+HeadDim = Annotated[str | None, typer.Option(help="Scalars of a key and of a value of one head.")]
+Dim = Annotated[str | None, typer.Option(help="In place of --head-dim.")]
+Tolerance = Annotated[str | None, typer.Option(help="Additive error allowed to a read (1/100 when nothing is given).")]
+Relative = Annotated[str | None, typer.Option(help="Relative error allowed, in place of --tolerance.")]
+Failure = Annotated[str, typer.Option(help="Probability with which a read may be off by more.")]
+MaxLogit = Annotated[str, typer.Option(help="Largest |<q, k>|/scale on the body of keys.")]
+Body = Annotated[str, typer.Option(help="Body that holds the keys: cube or ball.")]
+Inputs = Annotated[str, typer.Option(help="Format of keys and values: real or bf16.")]
+Count = Annotated[str, typer.Option(help="Independent streams: heads of one layer, layers.")]
+Scalar = Annotated[str, typer.Option(help="Bits of a scalar of the dense cache.")]
+
+
+def main() -> None:
+    """Entry point: every failure is one line on standard error and an exit code."""
+    import click
+
+    try:
+        code = app(standalone_mode=False)
+    except UsageError as error:
+        code = _fail(str(error), 2)
+    except Incomplete as error:
+        code = _fail(str(error), 3)
+    except click.ClickException as error:
+        code = _fail(error.format_message(), 2)
+    except OSError as error:
+        code = _fail(f"{error.filename or 'file'}: {error.strerror or error}", 2)
+    except (KeyboardInterrupt, click.Abort):
+        code = _fail("interrupted", 130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Versions and the rule files' digests.")] = False,
+) -> None:
+    if version:
+        from kvverify.kernel.check import rule_files
+        from kvverify.kernel.document import FORMAT
+
+        print(f"kvverify {__version__}, format {FORMAT}")
+        for name, digest in rule_files():
+            print(f"  rules/{name} {digest}")
+        raise typer.Exit
+
+
+@app.command()
+def bound(
+    tokens: Tokens, head_dim: HeadDim = None, key_dim: Dim = None, value_dim: Dim = None,
+    tolerance: Tolerance = None, relative: Relative = None, failure: Failure = "1/10", max_logit: MaxLogit = "24",
+    body: Body = "cube", inputs: Inputs = "real", kv_heads: Count = "1", layers: Count = "1",
+    bits_per_scalar: Scalar = "16",
+    output: Annotated[Path | None, typer.Option("--output", "--certificate", help="Write the proof here.")] = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """The fewest bits that any compressor of a class of problems must keep."""
+    from kvverify.bounds import best_bound
+    from kvverify.report.bounds import bound_json, bound_text
+
+    question = _problem(tokens, head_dim, key_dim, value_dim, tolerance, relative, failure, max_logit, body, inputs,
+                        kv_heads, layers)  # fmt: skip
+    scalar = _whole(bits_per_scalar, "bits-per-scalar")
+    found = best_bound(question)
+    path = _write(found, output)
+    _print(bound_json(found, scalar, path) if as_json else bound_text(found, scalar, path))
+
+
+@app.command()
+def certify(
+    tokens: Annotated[str | None, typer.Option(help="Cached tokens, also 2^k.")] = None,
+    head_dim: HeadDim = None, key_dim: Dim = None, value_dim: Dim = None,
+    tolerance: Tolerance = None, relative: Relative = None, failure: Failure = "1/10", max_logit: MaxLogit = "24",
+    body: Body = "cube", inputs: Inputs = "real", kv_heads: Count = "1", layers: Count = "1",
+    keys: Annotated[Path | None, typer.Option(help="A safetensors file of keys: certify these keys.")] = None,
+    layer: Annotated[int | None, typer.Option(help="Layer of the key file.")] = None,
+    head: Annotated[int | None, typer.Option(help="KV head of the key file.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the certificate here, else to standard output.")] = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """A certificate for a class of problems, or for the keys of a file."""
+    from kvverify.api import AUDIT_TOLERANCE, certify_keys
+    from kvverify.bounds import best_bound
+    from kvverify.problem import number
+    from kvverify.report.bounds import bound_json, bound_text
+
+    if keys is not None:
+        if relative is not None or tokens is not None:
+            raise UsageError("--keys takes --tolerance; tokens and key dimension come from the file")
+        found = certify_keys(
+            keys, max_logit=number(max_logit, "max-logit"), failure=number(failure, "failure"),
+            tolerance=number(tolerance, "tolerance") if tolerance is not None else AUDIT_TOLERANCE,
+            value_dim=_whole(value_dim, "value-dim") if value_dim is not None else None,
+            layer=layer, head=head, inputs=inputs,
+        )  # fmt: skip
+    else:
+        if tokens is None:
+            raise UsageError("give --tokens and --head-dim for a class, or --keys FILE.safetensors")
+        found = best_bound(
+            _problem(tokens, head_dim, key_dim, value_dim, tolerance, relative, failure, max_logit, body, inputs,
+                     kv_heads, layers)
+        )  # fmt: skip
+    if found.certificate is not None and output is None and not as_json:
+        _print(found.certificate)
+        return
+    path = _write(found, output)
+    _print(bound_json(found, 16, path) if as_json else bound_text(found, 16, path))
+
+
+@app.command()
+def check(
+    paths: Annotated[list[Path], typer.Argument(help="Certificates, or folders that are searched for *.json.")],
+    files: Annotated[Path | None, typer.Option(help="Folder of the files that certificates refer to.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write a JUnit report here.")] = None,
+    changed_since: Annotated[
+        str | None, typer.Option(help="Only files that git saw change since this revision.")
+    ] = None,
+    expect: Annotated[
+        Path | None, typer.Option(help="A statement: same class, and a bound at least as strong.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Re-prove certificates with the kernel, and ask Arb for a second opinion."""
+    from kvverify.report.checks import check_all, checks_json, checks_text, junit_bytes
+
+    outcomes = check_all(paths, files=files, changed_since=changed_since, expect=expect)
+    if junit is not None:
+        from kvverify.kernel.document import write_bytes
+
+        write_bytes(junit, junit_bytes(outcomes))
+    _print(checks_json(outcomes) if as_json else checks_text(outcomes))
+    raise typer.Exit({"VALID": 0, "INVALID": 1, "INCOMPLETE": 3}[checks_json(outcomes)["verdict"]])
+
+
+def _problem(
+    tokens: str, head_dim: str | None, key_dim: str | None, value_dim: str | None, tolerance: str | None,
+    relative: str | None, failure: str, max_logit: str, body: str, inputs: str, kv_heads: str, layers: str,
+) -> Problem:  # fmt: skip
+    from kvverify.problem import Problem, number
+
+    key_dim, value_dim = key_dim or head_dim, value_dim or head_dim
+    if key_dim is None or value_dim is None:
+        raise UsageError("give --head-dim, or --key-dim and --value-dim")
+    if tolerance is None and relative is None:
+        tolerance = "1/100"
+    return Problem(
+        tokens=_whole(tokens, "tokens"), key_dim=_whole(key_dim, "key-dim"), value_dim=_whole(value_dim, "value-dim"),
+        tolerance=None if tolerance is None else number(tolerance, "tolerance"),
+        relative=None if relative is None else number(relative, "relative"),
+        failure=number(failure, "failure"), max_logit=number(max_logit, "max-logit"), body=body, inputs=inputs,
+        kv_heads=_whole(kv_heads, "kv-heads"), layers=_whole(layers, "layers"),
+    )  # fmt: skip
+
+
+def _whole(text: str, name: str) -> int:
+    from kvverify.problem import whole
+
+    return whole(text, name)
+
+
+def _write(found: Bound, output: Path | None) -> Path | None:
+    """Write the certificate where there is one and a place was given."""
+    if output is None or found.certificate is None:
+        return None
+    from kvverify.kernel.document import write
+
+    write(output, found.certificate)
+    return output
+
+
+def _print(answer: dict[str, Any] | str) -> None:
+    print(answer if isinstance(answer, str) else json.dumps(answer, allow_nan=False))
+
+
+def _fail(line: str, code: int) -> int:
+    print(f"kvverify: {' '.join(line.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,80 @@
+"""The concrete instance that a certificate speaks of: keys, queries and own keys as arrays, read from its steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kvverify.errors import UsageError
+from kvverify.instances.hard import HardInstance
+from kvverify.kernel import document, statement
+from kvverify.kernel.check import Verdict, check
+
+if TYPE_CHECKING:
+    import os
+
+
+def from_certificate(source: str | os.PathLike[str] | dict[str, Any]) -> HardInstance:
+    """The instance of a certificate by the volume rule on sign keys, after the kernel has accepted it.
+
+    Pads are left out: without them every row has less mass off its target, so the determinant's bound still holds.
+    Raises UsageError where the certificate is not VALID or has no such instance, OSError where it cannot be read.
+    """
+    result = check(source)
+    if result.verdict is not Verdict.VALID:
+        raise UsageError(f"the certificate is {result.verdict.value}: {result.reason}")
+    found = document.parse(source) if isinstance(source, dict) else document.read(source)
+    claimed = statement.parse(found.statement)
+    steps = {step.rule: step for step in found.steps}
+    code = next((steps[rule] for rule in _WORDS if rule in steps), None)
+    if code is None or not {"exp-bound", "budget", "leak", "determinant", "volume"} <= steps.keys():
+        raise UsageError("an audit needs a certificate by the volume rule on sign keys (kvverify certify makes one)")
+    payload = int(steps["budget"].given["payload"])
+    words = _WORDS[code.rule](code.given, payload)
+    signs = 1.0 - 2.0 * words
+    keys = np.zeros((payload, claimed.key_dim))
+    keys[:, : signs.shape[1]] = signs
+    scale = float(document.rational(steps["exp-bound"].given["exponent"], "exponent") / 2)
+    mass = steps["leak"].gives
+    off = document.rational(mass["off_target_at_most"], "leak") + document.rational(mass["rest_at_most"], "leak")
+    return HardInstance(
+        keys=keys, queries=keys * scale, own_keys=-keys,
+        log2_det_at_least=document.rational(steps["determinant"].gives["log2_det_at_least"], "determinant"),
+        leak_at_most=off / (1 + off), kv_heads=claimed.kv_heads, layers=claimed.layers, value_dim=claimed.value_dim,
+        max_logit=claimed.max_logit, tolerance=claimed.tolerance, failure=claimed.failure, inputs=claimed.inputs,
+        state_bits_at_least=claimed.state_bits_at_least, certificate=found.digest,
+    )  # fmt: skip
+
+
+def _bits(rows: list[str]) -> np.ndarray:
+    return np.array([[int(letter) for letter in row] for row in rows], dtype=np.int64).reshape(len(rows), -1)
+
+
+def _span(rows: np.ndarray, tokens: int) -> np.ndarray:
+    """The first ``tokens`` combinations of the rows: combination i takes the rows at the bits of i."""
+    chosen = np.arange(tokens)[:, None] >> np.arange(len(rows)) & 1
+    words: np.ndarray = chosen @ rows % 2
+    return words
+
+
+def _linear(given: dict[str, Any], tokens: int) -> np.ndarray:
+    return _span(_bits(given["generator"]), tokens)
+
+
+def _union(given: dict[str, Any], tokens: int) -> np.ndarray:
+    """Word by word, one coset after the other."""
+    representatives = _bits(given["representatives"])
+    rows = _bits(given["generator"]) if given["generator"] else np.zeros((0, representatives.shape[1]), dtype=np.int64)
+    base = 1 << len(rows)
+    cosets = -(-tokens // base)
+    words = (representatives[:cosets, None, :] + _span(rows, base)[None]) % 2
+    flat: np.ndarray = words.reshape(-1, representatives.shape[1])
+    return flat[:tokens]
+
+
+def _cube(given: dict[str, Any], tokens: int) -> np.ndarray:
+    return _span(np.eye(int(given["dimension"]), dtype=np.int64), tokens)
+
+
+_WORDS = {"linear-code": _linear, "coset-union": _union, "hypercube": _cube}

@@ -1,0 +1,161 @@
+"""Checking many certificates: the kernel's verdict, Arb's second opinion, and reports of both."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from kvverify.crosscheck.arb import second_opinion
+from kvverify.errors import UsageError
+from kvverify.kernel.check import Result, Verdict, check
+
+_BOUND = "state_bits_at_least"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One certificate: the kernel's result, the second opinion ("agrees", "undecided"; None unless VALID), seconds."""
+
+    path: Path
+    result: Result
+    opinion: str | None
+    seconds: float
+
+
+def check_all(
+    paths: list[Path], *, files: Path | None = None, changed_since: str | None = None, expect: Path | None = None
+) -> list[Outcome]:
+    """Check every certificate below the paths. Raises UsageError where there is none."""
+    found = [file for path in paths for file in _certificates(path)]
+    if not found:
+        raise UsageError(f"no certificate (*.json) found in {', '.join(map(str, paths))}")
+    if changed_since is not None:
+        changed = _changed(changed_since)
+        found = [file for file in found if file.resolve() in changed]
+    wanted = None if expect is None else _statement(expect)
+    return [_check(file, files, wanted) for file in dict.fromkeys(found)]
+
+
+def _certificates(path: Path) -> list[Path]:
+    if not path.exists():
+        raise UsageError(f"{path}: no such file or folder")
+    if path.is_dir():
+        return sorted(
+            Path(folder, name) for folder, _, names in os.walk(path) for name in names if name.endswith(".json")
+        )
+    return [path]
+
+
+def _changed(revision: str) -> set[Path]:
+    """Files that differ from the revision, and files that git does not track yet."""
+    git = ["git", "--no-optional-locks"]
+    try:
+        top = _git([*git, "rev-parse", "--show-toplevel"]).strip()
+        # The end of options, so that a revision is never read as one.
+        changed = _git([*git, "-C", top, "diff", "--name-only", "-z", "--end-of-options", revision, "--"])
+        changed += _git([*git, "-C", top, "ls-files", "--others", "--exclude-standard", "-z"])
+    except FileNotFoundError:
+        raise UsageError("--changed-since needs git") from None
+    return {Path(top, name).resolve() for name in changed.split("\0") if name}
+
+
+def _git(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UsageError(f"--changed-since: git says {done.stderr.strip() or 'no'}")
+    return done.stdout
+
+
+def _statement(path: Path) -> dict[str, Any]:
+    try:
+        tree = json.loads(path.read_text())
+    except ValueError:
+        tree = None
+    if not isinstance(tree, dict) or not isinstance(tree.get(_BOUND), str) or not tree[_BOUND].isdigit():
+        raise UsageError(f"{path}: a statement is an object of strings with {_BOUND!r}, as in a certificate")
+    return tree
+
+
+def _check(path: Path, files: Path | None, wanted: dict[str, Any] | None) -> Outcome:
+    begin = time.perf_counter()
+    data = path.read_bytes()
+    result = check(data, files if files is not None else path.parent)
+    opinion = None
+    if result.verdict is Verdict.VALID:
+        second = second_opinion(data, files if files is not None else path.parent)
+        opinion = second.verdict
+        if opinion == "contrary":
+            reason = f"the second opinion proves the contrary: {second.reason}"
+            result = replace(result, verdict=Verdict.INVALID, step=second.step, reason=reason)
+        elif wanted is not None:
+            result = _compare(result, json.loads(data)["statement"], wanted)
+    return Outcome(path, result, opinion, time.perf_counter() - begin)
+
+
+def _compare(result: Result, claimed: dict[str, Any], wanted: dict[str, Any]) -> Result:
+    """A valid proof of another or a weaker claim does not pass."""
+    for name in sorted(claimed.keys() | wanted.keys()):
+        if name != _BOUND and claimed.get(name) != wanted.get(name):
+            reason = f"expected {name} = {wanted.get(name)!r}, the certificate has {claimed.get(name)!r}"
+            return replace(result, verdict=Verdict.INVALID, reason=reason)
+    if int(claimed[_BOUND]) < int(wanted[_BOUND]):
+        reason = f"expected {_BOUND} {wanted[_BOUND]}, the certificate proves {claimed[_BOUND]}"
+        return replace(result, verdict=Verdict.INVALID, reason=reason)
+    return result
+
+
+def checks_json(outcomes: list[Outcome]) -> dict[str, Any]:
+    """The JSON object of ``kvverify check``; any INVALID outweighs any INCOMPLETE."""
+    verdicts = [outcome.result.verdict for outcome in outcomes]
+    worst = next((v for v in (Verdict.INVALID, Verdict.INCOMPLETE) if v in verdicts), Verdict.VALID)
+    return {
+        "schema": "kvverify-check/1",
+        "verdict": worst.value,
+        "counts": {v.value.lower(): verdicts.count(v) for v in Verdict},
+        "files": [
+            {
+                "file": str(outcome.path), "verdict": outcome.result.verdict.value, "claim": outcome.result.claim,
+                "step": outcome.result.step, "reason": outcome.result.reason or None, "trust": outcome.result.trust,
+                "second_opinion": outcome.opinion, "seconds": round(outcome.seconds, 3),
+            }
+            for outcome in outcomes
+        ],
+    }  # fmt: skip
+
+
+def checks_text(outcomes: list[Outcome]) -> str:
+    """One line for each certificate, and the counts."""
+    lines = []
+    for outcome in outcomes:
+        result = outcome.result
+        where = f" at step {result.step!r}" if result.step else ""
+        detail = f"{where}: {result.reason}" if result.reason else f" (Arb {outcome.opinion})"
+        lines.append(f"{result.verdict.value:10} {outcome.path}: {result.claim}{detail}")
+    counts = checks_json(outcomes)["counts"]
+    return "\n".join(
+        [*lines, f"{counts['valid']} valid, {counts['invalid']} invalid, {counts['incomplete']} incomplete"]
+    )
+
+
+def junit_bytes(outcomes: list[Outcome]) -> bytes:
+    """A JUnit report: INVALID is a failure, INCOMPLETE an error (never a skip, which reads as success)."""
+    counts = checks_json(outcomes)["counts"]
+    suite = ElementTree.Element(
+        "testsuite", name="kvverify", tests=str(len(outcomes)), failures=str(counts["invalid"]),
+        errors=str(counts["incomplete"]), time=f"{sum(outcome.seconds for outcome in outcomes):.3f}",
+    )  # fmt: skip
+    for outcome in outcomes:
+        case = ElementTree.SubElement(
+            suite, "testcase", classname="certificate", name=str(outcome.path), time=f"{outcome.seconds:.3f}"
+        )
+        kind = {Verdict.INVALID: "failure", Verdict.INCOMPLETE: "error"}.get(outcome.result.verdict)
+        if kind:
+            ElementTree.SubElement(case, kind, message=f"{outcome.result.step or ''} {outcome.result.reason}".strip())
+    report: bytes = ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
+    return report
