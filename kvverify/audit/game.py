@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from kvverify.audit import referee, replay
+from kvverify.audit import schedule as schedules
 from kvverify.audit.confine import KINDS
 from kvverify.audit.report import Report
 from kvverify.audit.sandbox import Limits, PlayerFailed
@@ -49,6 +50,8 @@ def play(
     a module that is not installed.
     """
     _check(group, payload, alphabet, dtype, timeout, memory_bytes, reads, isolation)
+    if schedule is not None:
+        schedules.parse(schedule, instance.tokens)
     game = referee.Game(
         target=locate(target),
         instance=instance,

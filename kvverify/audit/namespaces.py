@@ -31,6 +31,7 @@ def lock(scratch: str) -> None:
     _check(libc.mount(place, place, None, _MS_BIND, None), "bind scratch")
     _attributes(libc, b"/", _RECURSIVE, struct.pack("QQQQ", _READ_ONLY, 0, 0, 0))
     _attributes(libc, place, 0, struct.pack("QQQQ", 0, _READ_ONLY, 0, 0))
+    os.chdir(scratch)  # until now the working folder was on the mount beneath
 
 
 def _attributes(libc: ctypes.CDLL, path: bytes, flags: int, attributes: bytes) -> None:

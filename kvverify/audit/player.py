@@ -63,16 +63,16 @@ def _play(job: dict[str, Any], isolation: str, how: str, jobs: IO[bytes], answer
     import torch  # noqa: F401  the slowest import of a game, done while waiting
 
     from kvverify.audit import pipe
-    from kvverify.audit.target import load
+    from kvverify.audit.target import load, loaded
     from kvverify.compressors.protocol import Settings, Shape, residual_length
 
-    pipe.read(jobs, 0)  # the referee's turn to say when; nothing of the compressor has been loaded yet
+    pipe.write(answers, {"isolation": isolation, "how": how})
+    pipe.read(jobs, 0)  # the referee says when; nothing of the compressor has been loaded yet
     public = job["settings"]
     settings = Settings(**{**public, "shape": Shape(**public["shape"])})
     table = Table(settings, job["layers"], load(job["target"], tuple(job["folders"])))
     table.sit_down()
-    ready = {"isolation": isolation, "how": how, "residual_length": residual_length(table.compressors[0])}
-    pipe.write(answers, ready)
+    pipe.write(answers, {"residual_length": residual_length(table.compressors[0]), "loaded": loaded()})
     header, arrays = pipe.read(jobs, sys.maxsize)
     {"alice": alice, "bob": bob}[job["role"]](table, header, arrays, answers)
 

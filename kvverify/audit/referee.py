@@ -33,7 +33,7 @@ PREFIX_BYTES = 8
 """The message's length goes before it: lengths are part of what Bob learns, and messages form a prefix-free code."""
 _LIVE_SECONDS = 20.0
 _NUMBER = int | float
-_READY = {"isolation": str, "how": str, "residual_length": int}
+_READY = {"residual_length": int, "loaded": list}
 _SIZES = {"claimed_bits": int | None, "held_bits": int, "readable_bits": int, "seconds": _NUMBER}
 
 Progress = Callable[[str, float], None]
@@ -67,13 +67,12 @@ class Game:
         return 16 * layers * heads * tokens * (self.instance.key_dim + value_dim)
 
     def public(self) -> dict[str, Any]:
-        """What is committed to, but the schedule, which may depend on the compressor's residual length."""
+        """What is committed to, but for what only the compressor can tell: default schedule, packages that it loads."""
         one = self.instance
         arrays = [np.ascontiguousarray(array, dtype="<f8") for array in (one.keys, one.queries, one.own_keys)]
         return {
             "compressor": self.target.label,
             "files": self.target.files,
-            "versions": self.target.versions,
             "parameters": dict(self.parameters),
             "shape": self.shape,
             "group": self.group,
@@ -113,6 +112,7 @@ class Record:
     isolation: str = "none"
     isolation_detail: str = ""
     schedule: str | None = None
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
     commit: str | None = None
     sizes: Sizes | None = None
     score: Score | None = None
@@ -135,12 +135,12 @@ def run(game: Game, seed: bytes, limits: Limits, progress: Progress, record: Rec
     # Bob's interpreter starts with Alice's, to save its seconds, but loads none of the compressor's code yet.
     with Player("bob", limits, job) as bob:
         with Player("alice", limits, job) as alice:
-            alice.begin()
+            record.isolation, record.isolation_detail = alice.begin()
             ready, _ = alice.receive(0, _READY)
-            record.isolation, record.isolation_detail = ready["isolation"], ready["how"]
             record.schedule = game.schedule or schedules.default(tokens, ready["residual_length"])
             chunks = schedules.parse(record.schedule, tokens)
-            record.commit = digest([game.public(), record.schedule])
+            record.versions = {name: one for name, one in game.target.versions.items() if name in ready["loaded"]}
+            record.commit = digest([game.public(), record.schedule, record.versions])
             hidden = scatter(game.instance, bytes.fromhex(record.commit))
 
             secret = draw(seed, game.shape, game.alphabet)

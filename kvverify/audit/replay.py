@@ -49,7 +49,7 @@ def describe(game: referee.Game, record: referee.Record, claim: Claim, seed: byt
         "schema": SCHEMA,
         "compressor": game.target.name,
         "files": game.target.files,
-        "versions": game.target.versions,
+        "versions": record.versions,
         "parameters": dict(game.parameters),
         "schedule": record.schedule,
         "group": game.group,
@@ -107,10 +107,11 @@ def replay(path: Path, *, timeout: float = 600.0, memory_bytes: int = 16 << 30, 
         return Replay("incomplete", str(reason))
     except (KeyError, TypeError, ValueError, ArithmeticError, zlib.error) as error:
         raise UsageError(f"{path.name}: no whole counter-example ({type(error).__name__}: {error})") from None
-    return _compare(example, claim, report.record, report.reason)
+    return compare(example, claim, report.record, report.reason)
 
 
-def _compare(example: Mapping[str, Any], claim: Claim, record: referee.Record, reason: str | None) -> Replay:
+def compare(example: Mapping[str, Any], claim: Claim, record: referee.Record, reason: str | None = None) -> Replay:
+    """What the game that was played again says of the counter-example; ``reason`` why it ended early, if it did."""
     if record.score is None:
         return Replay("incomplete", reason or "the game did not end")
     score = record.score

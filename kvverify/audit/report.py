@@ -33,7 +33,7 @@ class Report:
         game, record = self.game, self.record
         public = {
             "parameters": dict(game.parameters), "dtype": game.dtype, "device": game.device,
-            "seed": _exact(game.settings().seed), "commit": record.commit, "versions": dict(game.target.versions),
+            "seed": _exact(game.settings().seed), "commit": record.commit, "versions": record.versions,
             "chunk": record.chunk,
         }  # fmt: skip
         return {

@@ -88,10 +88,12 @@ class Player:
         self._watchdog = threading.Timer(limits.seconds, self._expire)
         self._watchdog.daemon = True
 
-    def begin(self) -> None:
-        """Let the player load the compressor; its time runs from now on."""
+    def begin(self) -> tuple[str, str]:
+        """Let the player load the compressor; its time runs from now on. Returns its isolation, and how it is made."""
+        seated, _ = self.receive(0, {"isolation": str, "how": str})
         self._watchdog.start()
         self.send({})
+        return seated["isolation"], seated["how"]
 
     def __enter__(self) -> Player:
         return self
@@ -104,7 +106,7 @@ class Player:
         _kill_session(self._process.pid)
         self._process.wait()
         self._listener.join(timeout=1)
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+        for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
             with _GONE:
                 stream.close()
@@ -160,9 +162,9 @@ class Player:
     def _listen(self) -> None:
         """Drain what the player prints, whatever the amount; the last lines are kept."""
         assert self._process.stderr is not None
-        descriptor = self._process.stderr.fileno()
-        while block := os.read(descriptor, 1 << 16):
-            self._noise = (self._noise + block)[-_NOISE_KEPT:]
+        with self._process.stderr as noise:
+            while block := noise.read1(1 << 16):  # type: ignore[attr-defined]
+                self._noise = (self._noise + block)[-_NOISE_KEPT:]
 
     def _expire(self) -> None:
         self._late = True

@@ -17,13 +17,20 @@ from kvverify.compressors import find, names
 from kvverify.errors import Incomplete, UsageError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-# Whose versions decide how a cache behaves.
-_WATCHED = ("numpy", "torch", "transformers", "hqq", "optimum-quanto", "kvpress", "safetensors")
+# Modules whose versions decide how a cache behaves, and the distributions that they come from.
+_WATCHED = {
+    "numpy": "numpy",
+    "torch": "torch",
+    "transformers": "transformers",
+    "hqq": "hqq",
+    "optimum.quanto": "optimum-quanto",
+    "kvpress": "kvpress",
+}
 
 
 @dataclass(frozen=True)
 class Target:
-    """A compressor's code: ``folders`` for the players to read, ``files`` (name -> sha256) and ``versions``."""
+    """A compressor's code: ``folders`` for the players to read, ``files`` (name -> sha256), installed ``versions``."""
 
     name: str
     folders: tuple[str, ...]
@@ -60,6 +67,11 @@ def load(name: str, folders: tuple[str, ...]) -> Any:
     return find(name)
 
 
+def loaded() -> list[str]:
+    """Of the watched distributions, those that this process has loaded."""
+    return [distribution for module, distribution in _WATCHED.items() if module in sys.modules]
+
+
 def _module_root(module: str) -> Path:
     """The folder from which a module's top-level package is imported; the package itself is not run."""
     try:
@@ -82,7 +94,7 @@ def _hashes(root: Path, only: str | None = None) -> dict[str, str]:
 def _versions(*more: str) -> dict[str, str]:
     """Installed versions of what matters; distributions that are not installed are left out."""
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for name in (*_WATCHED, *more):
+    for name in (*_WATCHED.values(), *more):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

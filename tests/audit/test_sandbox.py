@@ -1,0 +1,62 @@
+"""What a player cannot do, under each isolation that this machine has."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kvverify.audit import landlock, seccomp
+from kvverify.audit.game import play
+from tests.audit.small import instance
+from tests.conftest import needs
+
+needs("torch", "audit")
+
+PROBE = f"{Path(__file__).with_name('specimens') / 'probe.py'}:Probe"
+
+
+@pytest.mark.parametrize("isolation", ["landlock", "namespaces"])
+def test_nothing_but_scratch_is_within_reach(isolation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = tmp_path / "foreign"
+    foreign.write_text("secret")
+    monkeypatch.setenv("KVVERIFY_TEST_SECRET", "x")
+    report = play(PROBE, instance(8), parameters={"foreign": str(foreign)}, isolation=isolation, timeout=60)
+    if report.reason and ("Operation not permitted" in report.reason or "no Landlock" in report.reason):
+        pytest.skip(f"this machine has no {isolation}: {report.reason}")
+    readable = [] if isolation == "landlock" else ["read the foreign file"]
+    assert report.reason == "Alice: RuntimeError: went through: " + ", ".join([*readable, "scratch"])
+    assert report.record.isolation == isolation
+    assert report.status == "INCOMPLETE"
+    assert foreign.read_text() == "secret"
+
+
+def test_the_filter_refuses_what_it_lists_and_nothing_else() -> None:
+    if not seccomp.available():
+        pytest.skip("the call numbers of this machine are not known")
+    code = """
+import os, socket, threading, subprocess, sys
+from kvverify.audit import seccomp
+seccomp.lock()
+thread = threading.Thread(target=print, args=("thread",)); thread.start(); thread.join()
+print(subprocess.run([sys.executable, "-c", "print(6 * 7)"], capture_output=True, text=True).stdout.strip())
+for attempt in (socket.socket, os.setsid):
+    try:
+        attempt()
+        print("went through")
+    except PermissionError:
+        print("refused")
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["thread", "42", "refused", "refused"]
+    with socket.socket():
+        pass  # only the child was locked
+
+
+def test_landlock_says_its_version_and_knows_more_rights_in_newer_ones() -> None:
+    version = landlock.abi()
+    assert version >= 0
+    assert landlock.writable().bit_length() == (13 if version < 2 else 14 if version < 3 else 15 if version < 5 else 16)
