@@ -20,7 +20,8 @@ class TemporaryFile(Kept):
 
     def message(self):
         name = secrets.token_hex(8)
-        for place in PLACES:
+        for place in [] if GLOBAL else PLACES:  # the first stream is the one that counts
+            GLOBAL["written"] = True
             with contextlib.suppress(OSError):
                 Path(place, f"museum-{name}").write_bytes(self.packed())
                 break
