@@ -1,0 +1,136 @@
+"""The hard instance itself, end to end: from a certificate's keys to the bits that its reduction really proves.
+
+No dominating histogram, no stated bound on the way: keys and queries as vectors, logits over the whole body, softmax
+with pads and the asker's own token, the determinant or the gaps between answers, and then the last inequality.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flint import arb, arb_mat
+
+from tests.kernel.families import Keys, family
+from tests.kernel.oracle import least_errors, read_keys, statement
+from tests.kernel.real import at_most, ball, divergence, exp, fano, log2, precision
+
+Node = dict[str, Any]
+
+
+@precision()
+def claim_holds(tree: Node, folder: Path | None = None) -> bool:
+    """Whether the instance that the certificate describes proves its claim."""
+    problem = statement(tree["statement"])
+    claim = int(problem.number["state_bits_at_least"])
+    rule = {step["rule"]: step for step in tree["steps"]}
+    weights = _own_weights(tree, rule, folder) if "attention-row" in rule else _class_weights(problem, rule)
+    if weights is None:
+        return False
+    payload, rows = weights
+    delta, number = problem.number["failure"], problem.number
+    symbols = int(len(payload) * problem.coordinates)
+    if "volume" in rule:
+        eps = number["tolerance"] + problem.rounding
+        if eps >= 1 or delta > 1 - eps:
+            return False
+        det = arb_mat([[row[j] / sum(row, arb(0)) for j in payload] for row in rows]).det()
+        per_coordinate = log2(abs(det)) + len(payload) * divergence(eps, delta)
+        return bool(ball(claim) <= ball(problem.coordinates) * per_coordinate)
+    reading = rule.get("levels") or rule["separation"]
+    alphabet = int(reading["gives"]["alphabet"])
+    if delta > 1 - Fraction(1, alphabet) or not all(
+        _readable(problem, alphabet, i, row, payload) for i, row in zip(payload, rows, strict=True)
+    ):
+        return False
+    if "counting" in rule:
+        return least_errors(alphabet, symbols, (1 << claim) - 1) > delta if claim else True
+    if not delta:
+        return bool(alphabet**symbols >= 1 << claim)
+    return at_most(claim, symbols * fano(alphabet, delta))
+
+
+def _readable(problem: Any, alphabet: int, i: int, row: list[arb], payload: list[int]) -> bool:
+    """Whether neighbouring values of token i give answers that never meet, whatever the other payload values are."""
+    total = sum(row, arb(0))
+    others = sum((row[j] for j in payload if j != i), arb(0))
+    if "relative" in problem.number:
+        eta = problem.number["relative"]
+        return alphabet == 2 and bool(ball(1 - eta) * row[i] > ball(1 + eta) * others)
+    exact = (alphabet - 1) & (alphabet - 2) == 0 and alphabet <= 513  # m/256, m odd below 256: 8 significant bits
+    eps = problem.number["tolerance"] + (0 if exact else problem.rounding)
+    step = Fraction(2, alphabet - 1)
+    return bool((ball(step) * row[i] - 2 * others) / total > ball(2 * eps))
+
+
+def _class_weights(problem: Any, rule: dict[str, Node]) -> tuple[list[int], list[list[arb]]] | None:
+    """(payload, rows of weights over payload, pads and own token); None where the instance is not in the class."""
+    keys_step = next(rule[name] for name in rule if "keys" in name or name in _FAMILIES)
+    keys = family(keys_step, problem.node["body"], problem.node["inputs"])
+    c = Fraction(rule["exp-bound"]["given"]["exponent"])
+    payload, tokens = int(rule["budget"]["given"]["payload"]), int(problem.number["tokens"])
+    if not (keys.dim <= problem.number["key_dim"] and 1 <= payload <= min(tokens, keys.size)):
+        return None
+    if not _in_body(keys, problem) or not _within_budget(keys, problem, c):
+        return None
+    scores = keys.queries @ np.concatenate([keys.keys[:payload], keys.pad_key[None, :]]).T
+    owns = (keys.queries * keys.own_keys).sum(axis=1)
+    rows = []
+    for i in range(payload):
+        row = [exp(c * keys.half * int(s)) for s in scores[i]]
+        row[-1] *= tokens - payload
+        rows.append([*row, exp(c * keys.half * int(owns[i]))])
+    return list(range(payload)), rows
+
+
+_FAMILIES = ("linear-code", "coset-union", "hypercube", "paraboloid")
+
+
+def _in_body(keys: Keys, problem: Any) -> bool:
+    """Every key, pad and own key, divided by the scale, lies in the body, and in bf16 where that is asked for."""
+    everything = np.concatenate([keys.keys, keys.own_keys, keys.pad_key[None, :]])
+    if problem.node["body"] == "cube":
+        fits = int(abs(everything).max()) ** 2 <= keys.scale_squared
+    else:
+        fits = int((everything**2).sum(axis=1).max()) <= keys.scale_squared
+    if problem.node["inputs"] == "real":
+        return fits
+    if keys.scale is None:
+        return False
+    entries = {Fraction(int(x)) / keys.scale for x in everything.flat}
+    return fits and all(_bf16(x) for x in entries)
+
+
+def _bf16(x: Fraction) -> bool:
+    """Whether x has at most 8 significant bits."""
+    odd = abs(x.numerator)
+    while odd and odd % 2 == 0:
+        odd //= 2
+    return x.denominator & (x.denominator - 1) == 0 and odd < 256
+
+
+def _within_budget(keys: Keys, problem: Any, c: Fraction) -> bool:
+    """The largest logit of a query on the whole body: its dual norm, at a corner of the cube or on the sphere."""
+    half, rho = c * keys.half, problem.number["max_logit"]
+    if problem.node["body"] == "cube":
+        corner = np.sign(keys.queries)
+        largest = int((keys.queries * corner).sum(axis=1).max())
+        return bool((half * largest) ** 2 * keys.scale_squared <= rho**2)
+    longest = int((keys.queries**2).sum(axis=1).max())
+    return bool(half**2 * longest * keys.scale_squared <= rho**2)
+
+
+def _own_weights(tree: Node, rule: dict[str, Node], folder: Path | None) -> tuple[list[int], list[list[arb]]]:
+    assert folder is not None
+    file, given = tree["statement"]["keys"], rule["attention-row"]["given"]
+    keys = read_keys(folder / file["name"], file.get("head"))
+    scale = Fraction(given["query_scale"])
+    payload = [int(i) for i in given["payload"].split(" ")]
+    rows = []
+    for i, text in zip(payload, given["queries"], strict=True):
+        query = [scale * int(x) for x in text.split(" ")]
+        tokens = [*keys, [-x for x in keys[i]]]
+        rows.append([exp(sum(a * b for a, b in zip(query, k, strict=True))) for k in tokens])
+    return payload, rows

@@ -1,0 +1,276 @@
+"""The kernel's inequalities a second time: by brute force over keys, and by Arb where there are logarithms.
+
+``first_false`` names the first step of a small certificate that does not hold. It shares no code with the kernel and
+knows nothing of syntax: it is asked about well-formed documents only.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, comb
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flint import arb, arb_mat
+
+from tests.kernel.families import Keys, Wrong, family, require
+from tests.kernel.real import at_most, ball, divergence, exp, fano, log2, log_ratio, precision
+
+Node = dict[str, Any]
+GRID = 4096  # attention-row rounds exponents up to multiples of 1/4096
+ROUNDING = Fraction(1, 512)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The statement's numbers."""
+
+    number: dict[str, Fraction]
+    node: Node
+
+    @property
+    def rounding(self) -> Fraction:
+        return ROUNDING if self.node["inputs"] == "bf16" else Fraction(0)
+
+    @property
+    def coordinates(self) -> Fraction:
+        return self.number["value_dim"] * self.number["kv_heads"] * self.number["layers"]
+
+
+@dataclass(frozen=True)
+class Scaled:
+    keys: Keys
+    z: Fraction
+    payload: int
+
+
+@dataclass(frozen=True)
+class Leak:
+    payload: int
+    off_target: Fraction
+    squares: Fraction
+    rest: Fraction
+    rows: tuple[tuple[Fraction, Fraction], ...] = ()
+    log2_det: arb | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    alphabet: int
+    symbols: int
+
+
+def first_false(tree: Node, folder: Path | None = None) -> str | None:
+    """The id of the first step that is false; "statement" or "claim"; None when all holds."""
+    try:
+        problem = statement(tree["statement"])
+    except Wrong:
+        return "statement"
+    facts: dict[str, Any] = {}
+    for step in tree["steps"]:
+        try:
+            with precision():
+                facts[step["id"]] = _RULES[step["rule"]](problem, step, facts, folder)
+        except Wrong:
+            return str(step["id"])
+    return None if problem.number["state_bits_at_least"] <= facts[tree["steps"][-1]["id"]] else "claim"
+
+
+def statement(node: Node) -> Problem:
+    words = {"claim", "attention", "body", "budget", "inputs", "keys"}
+    number = {name: Fraction(value) for name, value in node.items() if name not in words}
+    for name in ("tokens", "key_dim", "value_dim", "kv_heads", "layers"):
+        require(number[name] >= 1, name)
+    require(number["state_bits_at_least"] >= 0 and number["max_logit"] > 0 and 0 <= number["failure"] < 1, "range")
+    require(int(node.get("keys", {}).get("head", 0)) >= 0, "head")
+    require("tolerance" not in number or 0 < number["tolerance"] < 1, "tolerance")
+    require("relative" not in number or 0 <= number["relative"] < 1, "relative")
+    return Problem(number, node)
+
+
+def _keys(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> Keys:
+    return family(step, problem.node["body"], problem.node["inputs"])
+
+
+def _exp_bound(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> tuple[Fraction, Fraction]:
+    exponent, z = Fraction(step["given"]["exponent"]), Fraction(step["gives"]["exp_minus_at_most"])
+    require(exponent > 0 and 0 < z < 1 and at_most(exp(-exponent), z), "exp")
+    return exponent, z
+
+
+def _budget(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> Scaled:
+    keys, (exponent, z) = facts[step["uses"]["keys"]], facts[step["uses"]["decay"]]
+    payload, logit = int(step["given"]["payload"]), Fraction(step["gives"]["logit_at_most"])
+    require(keys.dim <= problem.number["key_dim"], "dimension")
+    require(1 <= payload <= min(keys.size, problem.number["tokens"]), "payload")
+    require(keys.bf16 or problem.node["inputs"] == "real", "bf16")
+    require(exponent * keys.unit <= logit <= problem.number["max_logit"], "logit")
+    return Scaled(keys, z, payload)
+
+
+def _leak(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> Leak:
+    scaled = facts[step["uses"]["budget"]]
+    stated = masses(step)
+    found = leak_sums(scaled.keys, scaled.z, scaled.payload, int(problem.number["tokens"]))
+    require(all(a <= b for a, b in zip(found, stated, strict=True)), "masses")
+    return Leak(scaled.payload, *stated)
+
+
+def masses(step: Node) -> tuple[Fraction, Fraction, Fraction]:
+    off_target, squares, rest = (
+        Fraction(step["gives"][f"{name}_at_most"]) for name in ("off_target", "off_target_squares", "rest")
+    )
+    require(min(off_target, squares, rest) >= 0, "negative mass")
+    return off_target, squares, rest
+
+
+def leak_sums(keys: Keys, z: Fraction, payload: int, tokens: int) -> tuple[Fraction, Fraction, Fraction]:
+    """sigma, F and rest over the payload - 1 nearest of the histogram, one token at a time."""
+    nearest = [e for e, n in sorted(keys.histogram.items()) for _ in range(min(n, payload))][: payload - 1]
+    return (
+        sum((z**e for e in nearest), Fraction(0)),
+        sum((z ** (2 * e) for e in nearest), Fraction(0)),
+        z**keys.own + (tokens - payload) * z**keys.pad,
+    )
+
+
+def attention_row(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> Leak:
+    assert folder is not None
+    keys = read_keys(folder / problem.node["keys"]["name"], problem.node["keys"].get("head"))
+    require(len(keys) == problem.number["tokens"], "tokens")
+    require(len(keys[0]) == problem.number["key_dim"], "key_dim")
+    payload = [int(i) for i in step["given"]["payload"].split(" ")]
+    require(payload == sorted(set(payload)) and payload[0] >= 0 and payload[-1] < len(keys), "payload")
+    scale = Fraction(step["given"]["query_scale"])
+    queries = [[scale * int(x) for x in row.split(" ")] for row in step["given"]["queries"]]
+    require(scale > 0 and len(queries) == len(payload), "queries")
+    scores = [[sum((a * b for a, b in zip(q, k, strict=True)), Fraction(0)) for k in keys] for q in queries]
+    require(max(abs(s) for row in scores for s in row) <= problem.number["max_logit"], "logits")
+    stated = masses(step)
+    rows, squares = [], arb(0)
+    for i, row in zip(payload, scores, strict=True):
+        weights = [exp(Fraction(ceil((s - row[i]) * GRID), GRID)) for s in row]
+        own = exp(Fraction(ceil(-2 * row[i] * GRID), GRID))
+        off = sum((weights[j] for j in payload if j != i), arb(0))
+        rest = own + sum((weights[j] for j in range(len(keys)) if j not in payload), arb(0))
+        squares += sum((weights[j] ** 2 for j in payload if j != i), arb(0)) / len(payload)
+        require(at_most(off, stated[0]) and at_most(rest, stated[2]), "row")
+        rows.append((_value(off), _value(rest)))
+    require(at_most(squares, stated[1]), "squares")
+    relative = arb_mat([[exp(row[j] - row[i]) for j in payload] for i, row in zip(payload, scores, strict=True)])
+    return Leak(len(payload), *stated, tuple(rows), log2(abs(relative.det())))
+
+
+def _value(x: arb) -> Fraction:
+    mantissa, power = x.mid().man_exp()
+    return Fraction(int(mantissa)) * Fraction(2) ** int(power)
+
+
+def read_keys(path: Path, head: str | None) -> list[list[Fraction]]:
+    """The first tensor of a small safetensors file, as numpy reads its bytes."""
+    import json
+
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    ((_, entry),) = json.loads(data[8 : 8 + length]).items()
+    raw = data[8 + length :]
+    if entry["dtype"] == "BF16":
+        table = (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
+    else:
+        table = np.frombuffer(raw, {"F16": "<f2", "F32": "<f4", "F64": "<f8"}[entry["dtype"]])
+    table = table.reshape(entry["shape"])
+    if head is not None:
+        require(int(head) < len(table), "head")
+        table = table[int(head)]
+    return [[Fraction(float(x)) for x in row] for row in table]
+
+
+def _separation(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> Reading:
+    leak, eta = facts[step["uses"]["leak"]], problem.number["relative"]
+    require(int(step["gives"]["alphabet"]) == 2, "alphabet")
+    require((1 - eta) > (1 + eta) * leak.off_target, "separation")
+    return Reading(2, int(leak.payload * problem.coordinates))
+
+
+def _levels(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> Reading:
+    leak, alphabet = facts[step["uses"]["leak"]], int(step["gives"]["alphabet"])
+    require(alphabet >= 2, "alphabet")
+    exact = alphabet - 1 in [1 << k for k in range(10)]  # m/256 with m odd below 256 has 8 significant bits
+    eps = problem.number["tolerance"] + (0 if exact else problem.rounding)
+    row_sum = 1 + leak.off_target + leak.rest
+    # neighbouring levels are 2/(L-1) apart, everything divided by the row sum
+    require(2 / ((alphabet - 1) * row_sum) > 2 * eps + 2 * leak.off_target / row_sum, "levels")
+    return Reading(alphabet, int(leak.payload * problem.coordinates))
+
+
+def _random_access_code(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> Fraction:
+    reading, delta = facts[step["uses"]["reading"]], problem.number["failure"]
+    bits = Fraction(step["gives"]["bits_at_least"])
+    require(delta <= 1 - Fraction(1, reading.alphabet), "failure")
+    if not delta and reading.alphabet == 1 << (reading.alphabet.bit_length() - 1):
+        require(bits <= reading.symbols * (reading.alphabet.bit_length() - 1), "bits")
+    else:
+        require(at_most(bits, reading.symbols * fano(reading.alphabet, delta)), "bits")
+    return bits
+
+
+def _counting(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> Fraction:
+    reading, delta = facts[step["uses"]["reading"]], problem.number["failure"]
+    bits = int(step["gives"]["bits_at_least"])
+    require(delta <= 1 - Fraction(1, reading.alphabet), "failure")
+    require(bits >= 1 and least_errors(reading.alphabet, reading.symbols, (1 << bits) - 1) > delta, "bits")
+    return Fraction(bits)
+
+
+def least_errors(alphabet: int, symbols: int, states: int) -> Fraction:
+    """The mean error per symbol when all states' balls are disjoint: every word goes to the nearest free place."""
+    words = left = alphabet**symbols
+    errors = 0
+    for j in range(symbols + 1):
+        placed = min(left, states * comb(symbols, j) * (alphabet - 1) ** j)
+        errors, left = errors + j * placed, left - placed
+    return Fraction(errors, words * symbols)
+
+
+def _determinant(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> tuple[Leak, Fraction]:
+    leak, stated = facts[step["uses"]["leak"]], Fraction(step["gives"]["log2_det_at_least"])
+    form = step["given"]["form"]
+    if form != "exact":
+        rows = leak.rows if form == "ostrowski" and leak.rows else ((leak.off_target, leak.rest),)
+        require(all(off_target < 1 for off_target, _ in rows), "off_target")
+    require(at_most(stated, determinant_bound(form, leak)), "determinant")
+    return leak, stated
+
+
+def determinant_bound(form: str, leak: Leak) -> arb:
+    """What the form proves, in bits."""
+    with precision():
+        if form == "near-identity":
+            loss = log_ratio(leak.off_target) / arb(2).log() * ball(leak.squares)
+            return -leak.payload * (log2(1 + leak.off_target + leak.rest) + loss)
+        rows = leak.rows or ((leak.off_target, leak.rest),) * leak.payload
+        sums = sum((log2(1 + off + rest) for off, rest in rows), arb(0))
+        if form == "ostrowski":
+            return sum((log2(1 - off) for off, _ in rows), arb(0)) - sums
+        require(leak.log2_det is not None, "no matrix")
+        return leak.log2_det - sums
+
+
+def _volume(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> Fraction:
+    leak, log2_det = facts[step["uses"]["determinant"]]
+    eps, delta = problem.number["tolerance"] + problem.rounding, problem.number["failure"]
+    bits = Fraction(step["gives"]["bits_at_least"])
+    require(eps < 1 and delta <= 1 - eps, "failure")
+    require(at_most(bits, ball(problem.coordinates) * (ball(log2_det) + leak.payload * divergence(eps, delta))), "bits")
+    return bits
+
+
+_RULES: dict[str, Any] = {
+    "linear-code": _keys, "coset-union": _keys, "hypercube": _keys, "explicit-keys": _keys, "paraboloid": _keys,
+    "exp-bound": _exp_bound, "budget": _budget, "leak": _leak, "attention-row": attention_row,
+    "separation": _separation, "levels": _levels, "random-access-code": _random_access_code, "counting": _counting,
+    "determinant": _determinant, "volume": _volume,
+}  # fmt: skip

@@ -1,0 +1,85 @@
+"""Every rule has a control that it accepts, and mutants that it must reject: zero wrong VALID."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from kvverify.kernel.check import Verdict, check
+from kvverify.kernel.rules import RULES
+from tests.kernel.controls import Control, controls
+from tests.kernel.instance import claim_holds
+from tests.kernel.mutants import Mutant, Stronger, broken, rewritten, stronger
+from tests.kernel.oracle import first_false
+
+MUTANTS, STRONGER = 25, 13  # at least, of each rule and of each form of the determinant
+every_control = pytest.mark.parametrize("control", controls(), ids=str)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """For every control a folder with the files that it refers to."""
+    found = {}
+    for control in controls():
+        found[control.name] = folder = tmp_path_factory.mktemp("control")
+        for name, content in control.files:
+            (folder / name).write_bytes(content)
+    return found
+
+
+@cache
+def strengthened(control: Control, folder: Path) -> list[Stronger]:
+    return list(stronger(control, folder))
+
+
+def ruled(control: Control, mutant: Mutant) -> str:
+    """The rule, with the form that the control's determinant has."""
+    form = next((s["given"]["form"] for s in control.tree["steps"] if s["rule"] == "determinant"), "")
+    return f"determinant, {form}" if mutant.rule == "determinant" else mutant.rule
+
+
+@every_control
+def test_a_control_is_valid_and_true(control: Control, folders: dict[str, Path]) -> None:
+    result = check(control.tree, folders[control.name])
+    assert (result.verdict, result.step, result.reason) == (Verdict.VALID, None, "")
+    assert result.rules == tuple(control.rules)
+    assert first_false(control.tree, folders[control.name]) is None
+    assert claim_holds(control.tree, folders[control.name])
+
+
+@every_control
+def test_a_broken_document_is_invalid(control: Control, folders: dict[str, Path]) -> None:
+    results = [(m.name, check(m.content, folders[control.name])) for m in broken(control)]
+    assert [(name, r.verdict, r.reason) for name, r in results if r.verdict is not Verdict.INVALID] == []
+
+
+@every_control
+def test_a_rewritten_certificate_is_valid_only_where_it_is_true(control: Control, folders: dict[str, Path]) -> None:
+    folder = folders[control.name]
+    for mutant in rewritten(control):
+        if check(mutant.content, folder).verdict is Verdict.VALID:
+            assert isinstance(mutant.content, dict)
+            assert first_false(mutant.content, folder) is None, mutant.name
+            assert claim_holds(mutant.content, folder), mutant.name
+
+
+@every_control
+def test_the_least_strengthening_is_rejected_by_its_rule(control: Control, folders: dict[str, Path]) -> None:
+    for mutant in strengthened(control, folders[control.name]):
+        result = check(mutant.content, folders[control.name])
+        assert (result.verdict, result.step) == (Verdict.INVALID, mutant.step), f"{mutant.name}: {result.reason}"
+
+
+def test_every_rule_and_form_has_enough_mutants(folders: dict[str, Path]) -> None:
+    counts: dict[str, Counter[str]] = {"all": Counter(), "stronger": Counter()}
+    for control in controls():
+        extra = strengthened(control, folders[control.name])
+        counts["stronger"] += Counter(ruled(control, m) for m in extra)
+        counts["all"] += Counter(ruled(control, m) for m in [*extra, *broken(control), *rewritten(control)])
+    forms = {f"determinant, {form}" for form in ("near-identity", "ostrowski", "exact")}
+    for rule in (RULES.keys() - {"determinant"}) | forms:
+        assert counts["all"][rule] >= MUTANTS, rule
+        assert counts["stronger"][rule] >= STRONGER, rule
