@@ -203,10 +203,15 @@ def rewritten(control: Control) -> Iterator[Mutant]:
             yield Mutant(f"{step['id']} one earlier", step["rule"], rebuild(put(tree, ("steps",), swapped)))
 
 
-def broken(control: Control) -> Iterator[Mutant]:
-    """Documents that are no certificates, or whose steps do not hang together: INVALID, whatever they say."""
+def broken(control: Control, *, outside: bool) -> Iterator[Mutant]:
+    """Documents that are no certificates, or whose steps do not hang together: INVALID, whatever they say.
+
+    ``outside``: break the statement and the document too, which differ little from one control to the next.
+    """
     tree = control.tree
     for where, node in objects(tree):
+        if not outside and rule_at(tree, where) == "document":
+            continue
         rule, histogram = rule_at(tree, where), bool(where) and where[-1] in ("weights", "exponents")
         yield Mutant(f"{where} + note", rule, rebuild(put(tree, (*where, "note"), "1")))
         for field, value in node.items():
@@ -224,6 +229,8 @@ def broken(control: Control) -> Iterator[Mutant]:
                     yield Mutant(f"{name} dropped", rule, rebuild(less))
                 yield Mutant(f"{name} renamed", rule, rebuild(put(less, (*where, f"{field}x"), value)))
     for number in numbers(tree):
+        if not outside and number.where[0] == "statement":
+            continue
         p, q = number.value.numerator, number.value.denominator
         texts = [f"+{p}", f"0{p}", f"{p}.0", f"{p}e0", f"{p}_0", f"{2 * p}/{2 * q}", f"{p}/-{q}", f"{p}//{q}", "", "-0"]
         texts += [f"{p}/1", f"{p}/0", chr(0xFF10 + p % 10), f"\t{p}", f"{p}\n", "0x1", "١", "NaN", "1/"]
