@@ -17,11 +17,8 @@ if TYPE_CHECKING:
 
     from kvverify.audit.report import Report
 
-# An instance's certificate is drawn for these, unless the caller brings one: its curve covers all tolerances.
-AUDIT_TOLERANCE = Fraction(1, 100)
-AUDIT_FAILURE = Fraction(1, 10)
-AUDIT_LOGIT = Fraction(24)
-QUERY_BITS = 8  # significant bits of bf16: an emitted query is exact in it
+DEFAULT_TOLERANCE = Fraction(1, 100)
+DEFAULT_FAILURE = Fraction(1, 10)
 
 
 def bound(problem: Problem) -> Bound:
@@ -41,8 +38,8 @@ def certify_keys(
     path: str | os.PathLike[str],
     *,
     max_logit: Fraction,
-    tolerance: Fraction = AUDIT_TOLERANCE,
-    failure: Fraction = AUDIT_FAILURE,
+    tolerance: Fraction = DEFAULT_TOLERANCE,
+    failure: Fraction = DEFAULT_FAILURE,
     value_dim: int | None = None,
     layer: int | None = None,
     head: int | None = None,
@@ -62,16 +59,8 @@ def check(certificate: str | os.PathLike[str] | dict[str, Any], files: str | os.
     return kernel_check(certificate, files)
 
 
-def instance_certificate(tokens: int, head_dim: int, kv_heads: int = 1, max_logit: Fraction = AUDIT_LOGIT) -> Bound:
-    """The volume-rule certificate that an audit's instance is drawn from: queries exact in bf16."""
-    problem = Problem(
-        tokens, head_dim, head_dim, max_logit, AUDIT_FAILURE, tolerance=AUDIT_TOLERANCE, kv_heads=kv_heads
-    )
-    return best_bound(problem, method="volume", scale_bits=QUERY_BITS)
-
-
 def audit(compressor: str, certificate: str | os.PathLike[str] | dict[str, Any], **options: Any) -> Report:
-    """Play the game with a compressor by name, ``module:name`` or ``path/file.py:name``; options of ``audit.game.play``."""
+    """Play the game: a compressor by name, ``module:name`` or ``path/file.py:name``; options of ``audit.game.play``."""
     from kvverify.audit.game import play
     from kvverify.instances.layout import from_certificate
 

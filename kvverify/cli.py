@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,6 +40,9 @@ def main() -> None:
     """Entry point: every failure is one line on standard error and an exit code."""
     import click
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may be any bytes
     try:
         code = app(standalone_mode=False)
     except UsageError as error:
@@ -102,7 +106,7 @@ def certify(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """A certificate for a class of problems, or for the keys of a file."""
-    from kvverify.api import AUDIT_TOLERANCE, certify_keys
+    from kvverify.api import DEFAULT_TOLERANCE, certify_keys
     from kvverify.bounds import best_bound
     from kvverify.problem import number
     from kvverify.report.bounds import bound_json, bound_text
@@ -112,7 +116,7 @@ def certify(
             raise UsageError("--keys takes --tolerance; tokens and key dimension come from the file")
         found = certify_keys(
             keys, max_logit=number(max_logit, "max-logit"), failure=number(failure, "failure"),
-            tolerance=number(tolerance, "tolerance") if tolerance is not None else AUDIT_TOLERANCE,
+            tolerance=number(tolerance, "tolerance") if tolerance is not None else DEFAULT_TOLERANCE,
             value_dim=_whole(value_dim, "value-dim") if value_dim is not None else None,
             layer=layer, head=head, inputs=inputs,
         )  # fmt: skip
@@ -153,6 +157,122 @@ def check(
         write_bytes(junit, junit_bytes(outcomes))
     _print(checks_json(outcomes) if as_json else checks_text(outcomes))
     raise typer.Exit({"VALID": 0, "INVALID": 1, "INCOMPLETE": 3}[checks_json(outcomes)["verdict"]])
+
+
+@app.command()
+def audit(
+    target: Annotated[str, typer.Argument(help="A built-in name, module:name or path/file.py:name.")],
+    certificate: Annotated[Path | None, typer.Option(help="Play the instance of this certificate.")] = None,
+    tokens: Annotated[str | None, typer.Option(help="Cached tokens, where no certificate is given.")] = None,
+    head_dim: HeadDim = None, value_dim: Dim = None, kv_heads: Count = "1",
+    heads: Annotated[str | None, typer.Option(help="Query heads, a multiple of --kv-heads.")] = None,
+    max_logit: MaxLogit = "24",
+    settings: Annotated[list[str] | None, typer.Option("--set", help="A setting of its own: name=value.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="Feeding: prefill:1792,step:256 or chunk:8x256.")] = None,
+    payload: Annotated[str, typer.Option(help="The secret: continuous or discrete.")] = "continuous",
+    alphabet: Annotated[int, typer.Option(help="Levels of a discrete secret.")] = 2,
+    dtype: Annotated[str, typer.Option(help="Dtype that is fed: bfloat16 or float32.")] = "bfloat16",
+    claim: Annotated[str | None, typer.Option(help="bits-per-token=B,tolerance=E,failure=D: judge this claim.")] = None,
+    reads: Annotated[int | None, typer.Option(help="Ask for so many tokens at random, not for all.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Repeatable secret (the report then says: not fresh).")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    timeout: Annotated[float, typer.Option(help="Seconds for each player.")] = 600.0,
+    memory: Annotated[float, typer.Option(help="GiB for each player.")] = 16.0,
+    isolation: Annotated[str, typer.Option(help="strongest, landlock, namespaces or none.")] = "strongest",
+    output: Annotated[Path, typer.Option(help="Folder for evidence against a claim.")] = Path(),
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Play the proof's own game with a compressor: bits really held, information that really came back."""
+    from kvverify.problem import number
+    from kvverify.report.audits import audit_text
+
+    _require_audit()
+    from kvverify.audit.request import AuditRequest, run_audit
+
+    answer = run_audit(
+        AuditRequest(
+            target=target, certificate=certificate,
+            tokens=None if tokens is None else _whole(tokens, "tokens"),
+            head_dim=None if head_dim is None else _whole(head_dim, "head-dim"),
+            value_dim=None if value_dim is None else _whole(value_dim, "value-dim"),
+            kv_heads=_whole(kv_heads, "kv-heads"), heads=None if heads is None else _whole(heads, "heads"),
+            max_logit=number(max_logit, "max-logit"), settings=settings or [], claim=claim, output=output,
+            options={
+                "schedule": schedule, "payload": payload, "alphabet": alphabet, "dtype": dtype, "reads": reads,
+                "seed": seed, "device": device, "timeout": timeout, "memory_bytes": int(memory * (1 << 30)),
+                "isolation": isolation,
+            },
+        ),
+        _progress,
+    )  # fmt: skip
+    _print(answer if as_json else audit_text(answer))
+    raise typer.Exit(3 if answer["status"] == "INCOMPLETE" else 1 if answer["flags"] else 0)
+
+
+@app.command()
+def replay(
+    path: Annotated[Path, typer.Argument(help="A counter-example, or a certificate.")],
+    timeout: Annotated[float, typer.Option(help="Seconds for each player.")] = 600.0,
+    as_json: Json = False,
+) -> None:
+    """Execute a counter-example again, from its file alone; a certificate is checked."""
+    from kvverify.report.checks import check_all, is_certificate
+
+    if is_certificate(path):
+        result = check_all([path])[0].result
+        status, line = result.verdict.value, f"{result.claim}{': ' if result.reason else ''}{result.reason}"
+    else:
+        _require_audit()
+        from kvverify.audit.replay import replay as play_again
+
+        found = play_again(path, timeout=timeout)
+        status, line = found.status, found.line
+    _print({"schema": "kvverify-replay/1", "status": status, "line": line} if as_json else f"{status}: {line}")
+    raise typer.Exit({"VALID": 0, "reproduced": 0, "INVALID": 1, "not reproduced": 1}.get(status, 3))
+
+
+@app.command()
+def quickstart(
+    output: Annotated[Path, typer.Option(help="Folder for certificates, table and plot.")] = Path(
+        "kvverify-quickstart"
+    ),
+) -> None:
+    """The main job in one go: certify, check twice, audit five compressors, save table and plot."""
+    from kvverify.quickstart import quickstart as job
+
+    print(job(output, _say))
+
+
+@app.command("new-compressor")
+def new_compressor(path: Annotated[Path, typer.Argument(help="The file to write.")]) -> None:
+    """Write a compressor to start from, which passes its own test."""
+    from kvverify.compressors.skeleton import SKELETON
+    from kvverify.kernel.document import write_bytes
+
+    if path.exists():
+        raise UsageError(f"{path} exists; choose a new file")
+    if path.suffix != ".py":
+        raise UsageError(f"{path}: a Python file (*.py) is needed")
+    write_bytes(path, SKELETON.encode())
+    print(
+        f"{path} is written. Its test: pytest {path}. Its audit: kvverify audit {path}:Mine --tokens 512 --head-dim 64"
+    )
+
+
+def _require_audit() -> None:
+    from importlib.util import find_spec
+
+    for module in ("torch", "scipy"):
+        if find_spec(module) is None:
+            raise UsageError(f"an audit needs {module}: pip install 'kvverify[audit]'")
+
+
+def _progress(stage: str, done: float) -> None:
+    _say(f"{done:>4.0%} {stage}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _problem(

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from kvverify.bounds.search import Bound, best_bound
+from kvverify.bounds.search import Bound, best_bound, instance_bound
 
-__all__ = ["Bound", "best_bound"]
+__all__ = ["Bound", "best_bound", "instance_bound"]

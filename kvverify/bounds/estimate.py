@@ -115,7 +115,7 @@ def _volume(family: KeyFamily, sizes: list[int], problem: Problem, rows: _Rows) 
     ratio = np.where(sigma < 1e-4, 0.5, (-sigma - np.log1p(-sigma)) / np.maximum(sigma, 1e-4) ** 2)
     loss = np.log2(1 + sigma + rows.rest) + ratio * rows.squares / math.log(2)
     holds = (rows.sigma < 1) & (gain > loss)
-    miss = np.where(rows.sigma < 1, loss / gain if gain > 0 else math.inf, np.maximum(rows.sigma, 1.0))
+    miss = np.maximum(loss / gain, rows.sigma) if gain > 0 else np.full(len(sizes), math.inf)
     return _best(family, sizes, "volume", np.zeros(len(sizes)), np.where(holds, gain - loss, 0.0), miss)
 
 

@@ -12,6 +12,8 @@ from kvverify.codes import families
 from kvverify.kernel.check import Verdict, check
 from kvverify.problem import Problem
 
+INSTANCE_LOGIT = Fraction(24)
+QUERY_BITS = 8  # significant bits of bf16
 _ATTEMPTS = 8
 _MAX_DOUBLINGS = 128  # payloads beyond 2^128 tokens are in no family
 
@@ -52,6 +54,20 @@ def best_bound(problem: Problem, *, method: str | None = None, scale_bits: int |
         elif result.bits >= 1:
             return Bound(problem, result.bits, tree, candidate.family.name, None)
     return Bound(problem, Fraction(0), None, *_reason(found, refusal))
+
+
+def instance_bound(
+    tokens: int, head_dim: int, kv_heads: int = 1, max_logit: Fraction = INSTANCE_LOGIT, value_dim: int | None = None
+) -> Bound:
+    """The volume-rule certificate that an audit draws its instance from: queries exact in bf16.
+
+    The instance does not depend on the tolerance; the statement is made for 1/100 with failure 1/10.
+    """
+    problem = Problem(
+        tokens, head_dim, value_dim or head_dim, max_logit, Fraction(1, 10),
+        tolerance=Fraction(1, 100), kv_heads=kv_heads,
+    )  # fmt: skip
+    return best_bound(problem, method="volume", scale_bits=QUERY_BITS)
 
 
 def _reason(found: list[Candidate], refusal: str) -> tuple[str, str]:

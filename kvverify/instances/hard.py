@@ -20,7 +20,8 @@ class HardInstance:
 
     ``log2_det_at_least`` bounds log2 |det W| of the tokens x tokens attention matrix from below (one value coordinate),
     ``leak_at_most`` the attention mass off the target of any row; both were proved by the kernel in ``certificate``
-    (sha256 of its canonical bytes). ``state_bits_at_least`` is the certificate's bound for ``kv_heads * layers`` streams.
+    (sha256 of its canonical bytes). ``state_bits_at_least`` is the certificate's bound for all ``kv_heads * layers``
+    streams.
     """
 
     keys: np.ndarray
@@ -40,8 +41,10 @@ class HardInstance:
 
     @property
     def tokens(self) -> int:
+        """Tokens that carry the secret."""
         return int(self.keys.shape[0])
 
     @property
     def key_dim(self) -> int:
+        """Scalars of a key."""
         return int(self.keys.shape[1])

@@ -8,7 +8,7 @@ import numpy as np
 
 from kvverify.errors import UsageError
 from kvverify.instances.hard import HardInstance
-from kvverify.kernel import document, statement
+from kvverify.kernel import document
 from kvverify.kernel.check import Verdict, check
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ def from_certificate(source: str | os.PathLike[str] | dict[str, Any]) -> HardIns
     result = check(source)
     if result.verdict is not Verdict.VALID:
         raise UsageError(f"the certificate is {result.verdict.value}: {result.reason}")
+    claimed = result.statement
+    assert claimed is not None
     found = document.parse(source) if isinstance(source, dict) else document.read(source)
-    claimed = statement.parse(found.statement)
     steps = {step.rule: step for step in found.steps}
     code = next((steps[rule] for rule in _WORDS if rule in steps), None)
     if code is None or not {"exp-bound", "budget", "leak", "determinant", "volume"} <= steps.keys():

@@ -52,7 +52,8 @@ def bound_text(found: Bound, bits_per_scalar: int, path: Path | None) -> str:
         return f"No bound above 0 was found; {found.reason}."
     error = f"error {answer['tolerance']}" if answer["relative"] is None else f"relative error {answer['relative']}"
     lines = [
-        f"Any compressor keeps at least {answer['state_bits_at_least']} bits, {answer['bits_per_token_at_least']} a token:",
+        f"Any compressor keeps at least {answer['state_bits_at_least']} bits "
+        f"({answer['bits_per_token_at_least']} a token):",
         f"compression is at most {answer['compression_at_most']}x of {answer['dense_bits']} dense bits.",
         f"Class: {answer['tokens']} tokens, keys of {answer['key_dim']}, values of {answer['value_dim']}, "
         f"{problem_streams(answer)}; {error} with failure {answer['failure']}, logits to {answer['max_logit']}, "

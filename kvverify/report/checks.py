@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 from kvverify.crosscheck.arb import second_opinion
 from kvverify.errors import UsageError
+from kvverify.kernel import document
 from kvverify.kernel.check import Result, Verdict, check
 
 _BOUND = "state_bits_at_least"
@@ -50,6 +51,15 @@ def _certificates(path: Path) -> list[Path]:
             Path(folder, name) for folder, _, names in os.walk(path) for name in names if name.endswith(".json")
         )
     return [path]
+
+
+def is_certificate(path: Path) -> bool:
+    """Whether a file says that it is a certificate (whether it is a valid one is another question)."""
+    try:
+        tree = document.load(path)
+    except (document.Malformed, document.OverLimit):
+        return False
+    return str(tree.get("format", "")).startswith("kvverify-certificate")
 
 
 def _changed(revision: str) -> set[Path]:

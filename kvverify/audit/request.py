@@ -1,0 +1,110 @@
+"""An audit as it is asked for on the command line: the instance, the claim, and the evidence that is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from kvverify.audit import replay
+from kvverify.audit.game import play
+from kvverify.audit.verdict import Claim
+from kvverify.bounds import Bound, best_bound, instance_bound
+from kvverify.errors import UsageError
+from kvverify.instances.hard import HardInstance
+from kvverify.instances.layout import from_certificate
+from kvverify.kernel.document import write
+from kvverify.problem import Problem, number
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class AuditRequest:
+    """One audit as it was asked for; ``options`` go to ``audit.game.play`` as they are."""
+
+    target: str
+    certificate: Path | None
+    tokens: int | None
+    head_dim: int | None
+    value_dim: int | None
+    kv_heads: int
+    heads: int | None
+    max_logit: Fraction
+    settings: list[str]
+    claim: str | None
+    output: Path
+    options: dict[str, Any]
+
+
+def run_audit(request: AuditRequest, progress: Progress) -> dict[str, Any]:
+    """The object of ``kvverify audit --json``; evidence against a claim is written to ``request.output``."""
+    instance = _instance(request)
+    if request.heads is not None and request.heads % instance.kv_heads:
+        raise UsageError(f"heads: {request.heads} given, a multiple of the {instance.kv_heads} KV heads is needed")
+    group = 1 if request.heads is None else request.heads // instance.kv_heads
+    claim = None
+    against: list[Bound] = []
+    if request.claim is not None:
+        words = _pairs(request.claim.split(","), "claim")
+        if not {"tolerance", "failure"} <= words.keys() or words.keys() - {"bits-per-token", "tolerance", "failure"}:
+            raise UsageError(f"claim: {request.claim!r}; expected bits-per-token=B,tolerance=E,failure=D")
+        values = {name: number(text, f"claim {name}") for name, text in words.items()}
+        bits = values.get("bits-per-token")
+        claim = Claim(None if bits is None else int(bits * instance.tokens), values["tolerance"], values["failure"])
+
+    def floor_for(tolerance: Fraction, failure: Fraction) -> tuple[int, str] | None:
+        found = best_bound(_claimed_problem(instance, tolerance, failure))
+        against.append(found)
+        return None if found.certificate is None else (int(found.bits), str(found.certificate["digest"]))
+
+    report = play(
+        request.target, instance, parameters=_pairs(request.settings, "set"), group=group, claim=claim,
+        floor_for=floor_for, progress=progress, **request.options,
+    )  # fmt: skip
+    example = None
+    if report.counterexample is not None:
+        example = request.output / f"counterexample-{time.strftime('%Y%m%d-%H%M%S')}.json"
+        replay.write(report.counterexample, example)
+    answer = report.to_json(None if example is None else str(example))
+    if "CLAIM IMPOSSIBLE" in report.flags:
+        certificate = against[0].certificate
+        assert certificate is not None
+        path = request.output / f"floor-{str(certificate['digest'])[:16]}.json"
+        write(path, certificate)
+        answer["claim"]["certificate"] = str(path)
+    return answer
+
+
+def _instance(request: AuditRequest) -> HardInstance:
+    if request.certificate is not None:
+        if request.tokens is not None or request.head_dim is not None:
+            raise UsageError("give --certificate, or --tokens and --head-dim, not both")
+        return from_certificate(request.certificate)
+    if request.tokens is None or request.head_dim is None:
+        raise UsageError("give --certificate FILE, or --tokens and --head-dim")
+    found = instance_bound(request.tokens, request.head_dim, request.kv_heads, request.max_logit, request.value_dim)
+    if found.certificate is None:
+        raise UsageError(f"no hard instance of this shape: {found.reason}")
+    return from_certificate(found.certificate)
+
+
+def _claimed_problem(instance: HardInstance, tolerance: Fraction, failure: Fraction) -> Problem:
+    """The class in which a claim about the instance's shape is made."""
+    return Problem(
+        instance.tokens, instance.key_dim, instance.value_dim, instance.max_logit, failure, tolerance=tolerance,
+        inputs=instance.inputs, kv_heads=instance.kv_heads, layers=instance.layers,
+    )  # fmt: skip
+
+
+def _pairs(words: list[str], name: str) -> dict[str, str]:
+    found = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not (key and equals and value):
+            raise UsageError(f"{name}: {word!r} given, name=value is needed")
+        found[key.strip()] = value.strip()
+    return found

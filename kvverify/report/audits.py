@@ -1,0 +1,48 @@
+"""The answer of ``audit`` and ``replay`` for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def audit_text(answer: Mapping[str, Any]) -> str:
+    """What is stored, what came back, and the flags of one game (the object of ``audit --json``)."""
+    one = answer["instance"]
+    head = (
+        f"{answer['compressor']} {_settings(answer)}on {one['tokens']} tokens, keys of {one['key_dim']}, values of "
+        f"{one['value_dim']}, {one['kv_heads']} KV head(s), {one['payload']} secret, logits to {one['max_logit']}"
+    )
+    lines = [f"{head}, fed as {answer['schedule']}." if answer["schedule"] else f"{head}."]
+    if answer["status"] == "INCOMPLETE":
+        return "\n".join([*lines, f"INCOMPLETE: {answer['reason']}"])
+    tokens = one["tokens"]
+    for name, words in (
+        ("claimed_bits", "claimed"),
+        ("held_bits", "held (allocated)"),
+        ("wire_bits", "on the wire"),
+        ("live_bits", "of it read by answers"),
+        ("certified_floor_bits", "came back, surely"),
+        ("certificate_bits_at_least", "certificate asks for"),
+    ):
+        bits = answer[name]
+        size = "none" if bits is None else f"{int(bits):>14,} bits {int(bits) / tokens:>10.2f} a token"
+        lines.append(f"  {words:22} {size}")
+    largest = "not a number" if answer["max_abs_error"] is None else f"at most {answer['max_abs_error']}"
+    lines += [
+        f"  reads off by more than {answer['tolerance']}: {answer['wrong_reads']} of {answer['reads_asked']}",
+        f"  largest error: {largest}",
+        f"  queries answered {answer['settings']['chunk']} at a time; isolation: {answer['isolation_detail']}; "
+        f"secret {'fresh' if answer['fresh_secret'] else 'not fresh'}",
+        f"Flags: {', '.join(answer['flags']) or 'none (NO FLAG)'}.",
+    ]
+    if answer["counterexample"]:
+        lines.append(f"Counter-example: kvverify replay {answer['counterexample']}")
+    if answer["claim"] and answer["claim"].get("certificate"):
+        lines.append(f"Certificate against the claim: {answer['claim']['certificate']}")
+    return "\n".join(lines)
+
+
+def _settings(answer: Mapping[str, Any]) -> str:
+    chosen = answer["settings"]["parameters"]
+    return f"({', '.join(f'{name}={value}' for name, value in chosen.items())}) " if chosen else ""
