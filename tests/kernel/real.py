@@ -1,4 +1,4 @@
-"""Real numbers for the tests: Arb balls of 320 bits, and decisions that are asserted to be decisions."""
+"""Real numbers for the tests: Arb balls of 400 bits, and decisions that are asserted to be decisions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flint import arb, ctx, fmpq
 
 
 @contextmanager
-def precision(bits: int = 320) -> Iterator[None]:
+def precision(bits: int = 400) -> Iterator[None]:
     before = ctx.prec
     ctx.prec = bits
     try:
