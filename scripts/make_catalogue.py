@@ -164,6 +164,15 @@ def moves(candidate: Candidate) -> Iterator[Candidate]:
         yield from (step for step in found if step and step.code.dimension and walkable(step.code))
 
 
+def trimmed(candidate: Candidate) -> Iterator[Candidate]:
+    """A code of some head's size punctured down to the smaller ones, not below half of it."""
+    full = candidate.code.length
+    if full in HEADS and candidate.code.dimension <= 17:
+        while (candidate := thinner(candidate)).code.length >= full / 2:
+            if candidate.code.length in HEADS:
+                yield candidate
+
+
 def pruned(candidates: list[Candidate]) -> list[Candidate]:
     """Those that no other dominates, by dimension and then by length."""
     kept: list[Candidate] = []
@@ -185,8 +194,9 @@ def pruned(candidates: list[Candidate]) -> list[Candidate]:
 
 
 def search() -> list[Candidate]:
-    """All chains, then rounds of moves from what survives."""
+    """All chains and what is trimmed to the size of a head, then rounds of moves from what survives."""
     pool = pruned([candidate for base in bases() if base.dimension for candidate in chain(base)])
+    pool = pruned(pool + [step for candidate in pool for step in trimmed(candidate)])
     done: set[Candidate] = set()
     for turn in range(ROUNDS):
         fresh = [candidate for candidate in pool if candidate not in done]
