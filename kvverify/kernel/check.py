@@ -16,6 +16,8 @@ from kvverify.kernel.facts import Absent, Context, Fact, Rejected, StateBits, ne
 from kvverify.kernel.rules import FILES, RULES
 from kvverify.kernel.statement import Statement
 
+_KERNEL = Path(__file__).parent
+
 
 class Verdict(Enum):
     """VALID: re-proved. INVALID: malformed, or a step that does not hold. INCOMPLETE: could not be decided."""
@@ -39,19 +41,23 @@ class Result:
 
     @property
     def trust(self) -> dict[str, list[str]]:
-        """What VALID rests on: rule files with their digests; no lemma is cited and no other engine is used."""
+        """What VALID rests on: the rule files that ran and the whole kernel, with digests.
+
+        No lemma is cited and no other engine is used.
+        """
         files = sorted({FILES[rule] for rule in self.rules})
-        return {"rules": [f"{Path(f).name} {rule_digest(f)}" for f in files], "cited": [], "engines": []}
+        rules = [f"{Path(file).name} {_digest([Path(file)])}" for file in files]
+        return {"kernel": [_digest(sorted(_KERNEL.rglob("*.py")))], "rules": rules, "cited": [], "engines": []}
 
 
 def rule_files() -> list[tuple[str, str]]:
     """Every rule file with its digest."""
-    return [(Path(file).name, rule_digest(file)) for file in sorted(set(FILES.values()))]
+    return [(Path(file).name, _digest([Path(file)])) for file in sorted(set(FILES.values()))]
 
 
-def rule_digest(path: str) -> str:
-    """The first 16 digits of the sha256 of a rule file."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+def _digest(paths: list[Path]) -> str:
+    """The first 16 digits of the sha256 of the files, one after the other."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
 
 
 def check(source: str | os.PathLike[str] | bytes | Node, files: str | os.PathLike[str] | None = None) -> Result:
@@ -82,7 +88,7 @@ def _prove(found: Document, context: Context) -> Result:
     facts: dict[str, Fact] = {}
     rules: list[str] = []
     step_id = None
-    used: set[str] = set()
+    used = {premise for step in found.steps for premise in step.uses.values()}
 
     def result(verdict: Verdict, reason: str = "", bits: Fraction | None = None) -> Result:
         return _result(verdict, step_id, reason, context.statement, bits, tuple(rules))
@@ -97,14 +103,12 @@ def _prove(found: Document, context: Context) -> Result:
             for premise in step.uses.values():
                 if premise not in facts:
                     raise Malformed(f"uses {short(premise)!r}, which is not proved before it")
-            used.update(step.uses.values())
+            if step.id not in used and step is not found.steps[-1]:
+                raise Malformed("a step that nothing uses")
             rules.append(step.rule)
             premises = {name: facts[premise] for name, premise in step.uses.items()}
             facts[step.id] = RULES[step.rule](context, premises, step.given, step.gives)
         last = facts[found.steps[-1].id]
-        if idle := [name for name in facts if name not in used and name != step_id]:
-            step_id = idle[0]
-            raise Malformed("a step that nothing uses")
         need(isinstance(last, StateBits), "the last step gives bits of state")
         assert isinstance(last, StateBits)
         claimed = context.statement.state_bits_at_least

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 FORMAT = "kvverify-certificate/1"
-MAX_BYTES = 16 << 20
+MAX_BYTES = 8 << 20
 MAX_DEPTH = 8
 MAX_DIGITS = 4000  # of one integer; below Python's own limit of 4,300 for int()
 MAX_STEPS = 256
@@ -67,7 +67,10 @@ def integer(text: object, where: str) -> int:
         raise OverLimit(f"{where}: a number of {len(text)} characters (limit {MAX_DIGITS} digits)")
     if not _INTEGER.match(text) or text == "-0":
         raise Malformed(f"{where}: expected an integer in a string, found {short(text)!r}")
-    return int(text)
+    try:
+        return int(text)
+    except ValueError:  # this Python was told to read shorter numbers only
+        raise OverLimit(f"{where}: a number of {len(text)} characters") from None
 
 
 def rational(text: object, where: str) -> Fraction:

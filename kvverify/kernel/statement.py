@@ -77,8 +77,8 @@ class Statement:
 
 def parse(node: Node) -> Statement:
     """Read a statement. Raises Malformed where a field is missing, unknown or out of the class's range."""
-    one_of = {"tolerance", "relative"} & node.keys()
-    fields(node, "statement", _REQUIRED | one_of, {"keys"})
+    one_of = sorted({"tolerance", "relative"} & node.keys())
+    fields(node, "statement", _REQUIRED | set(one_of), {"keys"})
     if len(one_of) != 1:
         raise Malformed("statement: expected exactly one of 'tolerance' and 'relative'")
     for name, words in _WORDS.items():
@@ -87,7 +87,7 @@ def parse(node: Node) -> Statement:
     size = {name: integer(node[name], f"statement.{name}") for name in sorted(_SIZES)}
     for name, value in size.items():
         _within(value >= (0 if name == "state_bits_at_least" else 1), name)
-    number = {name: rational(node[name], f"statement.{name}") for name in {"max_logit", "failure"} | one_of}
+    number = {name: rational(node[name], f"statement.{name}") for name in ("max_logit", "failure", *one_of)}
     _within(number["max_logit"] > 0, "max_logit")
     _within(0 <= number["failure"] < 1, "failure")
     _within(0 < number.get("tolerance", Fraction(1, 2)) < 1, "tolerance")

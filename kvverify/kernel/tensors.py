@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 from kvverify.kernel.document import OverLimit, short
@@ -14,6 +13,7 @@ from kvverify.kernel.statement import KeyFile
 MAX_FILE = 256 << 20
 MAX_HEADER = 1 << 20
 MAX_SPREAD = 300
+MAX_ENTRIES = 1 << 21
 _FORMATS = {"F64": (11, 52), "F32": (8, 23), "F16": (5, 10), "BF16": (8, 7)}  # exponent bits, stored mantissa bits
 
 
@@ -22,16 +22,17 @@ def read_matrix(context: Context, keys: KeyFile) -> tuple[list[list[int]], int, 
 
     ``head`` picks a slice of a tensor of three dimensions (heads, tokens, dim); a matrix takes none.
     """
-    path = context.folder / keys.name
+    path = (context.folder / keys.name).resolve()
+    if not path.is_relative_to(context.folder.resolve()) or not path.is_file():
+        raise Absent(f"key file {short(keys.name)!r} is not there")
     try:
-        size = path.stat().st_size if path.is_file() else -1
-        if size < 0:
-            raise Absent(f"key file {short(keys.name)!r} is not there")
-        if size > MAX_FILE:
-            raise OverLimit(f"limit: key file of {size} bytes (up to {MAX_FILE})")
-        data = Path(path).read_bytes()
+        with path.open("rb") as stream:
+            data = stream.read(MAX_FILE + 1)
     except OSError:
-        raise Absent(f"key file {short(keys.name)!r} is not there") from None
+        raise Absent(f"key file {short(keys.name)!r} cannot be read") from None
+    if len(data) > MAX_FILE:
+        raise OverLimit(f"limit: a key file of more than {MAX_FILE} bytes")
+    context.charge(len(data) >> 4)
     found = hashlib.sha256(data).hexdigest()
     need(found == keys.sha256, "digest of the key file", found[:16], keys.sha256[:16])
     dtype, shape, raw = _tensor(data, keys.tensor)
@@ -42,8 +43,13 @@ def read_matrix(context: Context, keys: KeyFile) -> tuple[list[list[int]], int, 
         raw, shape = raw[keys.head * part : (keys.head + 1) * part], shape[1:]
     else:
         need(len(shape) == 2 and keys.head is None, "a matrix, or heads of matrices with a head chosen", len(shape), 2)
-    width = len(raw) // (shape[0] * shape[1])
-    context.charge(32 * shape[0] * shape[1])
+    tokens, dim = context.statement.tokens, context.statement.key_dim
+    need(shape[0] == tokens, "tokens of the file = tokens", shape[0], tokens)
+    need(shape[1] == dim, "columns of the file = key_dim", shape[1], dim)
+    if tokens * dim > MAX_ENTRIES:
+        raise OverLimit(f"limit: a key matrix of more than {MAX_ENTRIES} entries")
+    width = len(raw) // (tokens * dim)
+    context.charge(32 * tokens * dim)
     parts = [_dyadic(int.from_bytes(raw[i : i + width], "little"), *_FORMATS[dtype]) for i in range(0, len(raw), width)]
     lowest, highest = min((s for m, s in parts if m), default=0), max((s for m, s in parts if m), default=0)
     if highest - lowest > MAX_SPREAD:

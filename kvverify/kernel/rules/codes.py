@@ -43,9 +43,9 @@ def linear_code(context: Context, uses: dict[str, Fact], given: Node, gives: Nod
         for i, row in enumerate(rows):
             for j, check in enumerate(parity):
                 need((row & check).bit_count() % 2 == 0, f"generator row {i} is orthogonal to parity row {j}")
-        histogram = _macwilliams(context, length, _walk(context, parity))
+        histogram = _macwilliams(context, length, _walk(context, parity, length))
     else:
-        histogram = _walk(context, rows)
+        histogram = _walk(context, rows, length)
     need(histogram.pop(0, 0) == 1, "exactly one codeword has weight 0")
     _same(histogram, stated)
     return _sign_keys(context, 1 << len(rows), length, histogram)
@@ -71,7 +71,7 @@ def coset_union(context: Context, uses: dict[str, Fact], given: Node, gives: Nod
     for row in rows:
         base += [word ^ row for word in base]
     words = [r ^ word for r in representatives for word in base]
-    context.charge(len(representatives) * len(words))
+    context.charge(len(representatives) * len(words) * _lanes(length))
     for i, origin in enumerate(representatives):
         row_histogram = Counter(map(int.bit_count, map(origin.__xor__, words)))
         need(row_histogram.pop(0, 0) == 1, f"all words are distinct (representative {i})")
@@ -121,11 +121,11 @@ def _independent(context: Context, rows: list[int], where: str) -> None:
         basis[row.bit_length()] = row
 
 
-def _walk(context: Context, rows: list[int]) -> Counter[int]:
+def _walk(context: Context, rows: list[int], length: int) -> Counter[int]:
     """Weights of all 2^k combinations: a table of the first rows' sums, shifted by a Gray walk over the others."""
     if len(rows) > MAX_WALK:
         raise OverLimit(f"limit: a code of dimension {len(rows)} (walked up to {MAX_WALK})")
-    context.charge(1 << len(rows))
+    context.charge(_lanes(length) << len(rows))
     table = [0]
     for row in rows[:12]:
         table += [word ^ row for word in table]
@@ -136,6 +136,11 @@ def _walk(context: Context, rows: list[int]) -> Counter[int]:
             shift ^= rows[11 + (i & -i).bit_length()]
         histogram.update(map(int.bit_count, map(shift.__xor__, table)))
     return histogram
+
+
+def _lanes(length: int) -> int:
+    """Machine work of one operation on a word of so many bits."""
+    return 1 + (length >> 7)
 
 
 def _macwilliams(context: Context, length: int, dual: Counter[int]) -> Counter[int]:

@@ -39,7 +39,7 @@ def counting(context: Context, uses: dict[str, Fact], given: Node, gives: Node) 
     need(bits >= 1, "bits_at_least >= 1", bits, 1)
     words = reading.alphabet**symbols
     need(bits <= words.bit_length(), "bits_at_least is within the secret's bits", bits, words.bit_length())
-    context.charge(symbols * (words.bit_length() + 256) // 64)
+    context.charge(3 * symbols * (words.bit_length() + 256) // 64)
     states = (1 << bits) - 1
     errors = ball = 0
     sphere = 1

@@ -40,7 +40,7 @@ def explicit_keys(context: Context, uses: dict[str, Fact], given: Node, gives: N
         raise OverLimit(
             f"limit: keys of more than {MAX_DIMENSION} entries, or an entry of more than {MAX_ENTRY_BITS} bits"
         )
-    context.charge(len(keys) * len(keys) * (dim + 8))
+    context.charge(len(keys) * len(keys) * (dim + 24))
     squares = [sum(map(mul, k, k)) for k in keys]
     for i, key in enumerate(keys):
         row = Counter(squares[i] - sum(map(mul, key, other)) for other in keys)

@@ -33,8 +33,6 @@ def attention_row(context: Context, uses: dict[str, Fact], given: Node, gives: N
     statement = context.statement
     file = present(statement.keys, "the statement's budget is 'own-keys'")
     keys, power, dtype = read_matrix(context, file)
-    need(len(keys) == statement.tokens, "tokens of the file = tokens", len(keys), statement.tokens)
-    need(len(keys[0]) == statement.key_dim, "columns of the file = key_dim", len(keys[0]), statement.key_dim)
     need(statement.inputs == "real" or dtype == "BF16", "keys are exact in bf16", dtype, "BF16")
     payload = integers(given["payload"], "payload")
     need(payload[0] >= 0 and payload[-1] < len(keys), "payload tokens lie in the file", payload[-1], len(keys))
