@@ -1,6 +1,7 @@
 """What decoding costs: batched attention with each query's own token, in units of one plain attention pass.
 
-Prints a table of ratios of medians over interleaved repetitions, one thread, after warm-up. The plain pass is
+Prints a table of ratios of medians over interleaved repetitions, one thread, after warm-up, in seconds of processor
+time, which other processes on the machine change less than the clock's. The plain pass is
 ``scaled_dot_product_attention`` over the cached tokens alone, same shapes, same dtype.
 """
 
@@ -31,10 +32,10 @@ def medians(runs: list[Callable[[], object]], repetitions: int) -> list[float]:
     seconds: list[list[float]] = [[] for _ in runs]
     for repetition in range(repetitions + 2):
         for run, measured in zip(runs, seconds, strict=True):
-            start = time.perf_counter()
+            start = time.process_time()
             run()
             if repetition >= 2:  # the first two warm up
-                measured.append(time.perf_counter() - start)
+                measured.append(time.process_time() - start)
     return [statistics.median(measured) for measured in seconds]
 
 

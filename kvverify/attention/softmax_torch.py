@@ -52,7 +52,8 @@ def attend_with_own(
     padded_values = _extended(values, width, dtype)
     queries = queries.reshape(batch, kv_heads, group, reads, key_dim)
     answers = queries.new_empty((batch, kv_heads, group, reads, value_dim), dtype=dtype)
-    step = chunk or chunk_queries(tokens, heads, key_dim, value_dim, batch)
+    largest = chunk or chunk_queries(tokens, heads, key_dim, value_dim, batch)
+    step = -(-reads // -(-reads // largest)) if reads else 1  # chunks of one size: short ones are slow
     for start in range(0, reads, step):
         own = slice(start, start + step)
         own_key, own_value = own_keys[:, :, None, own].to(dtype), own_values[:, :, None, own].to(dtype)

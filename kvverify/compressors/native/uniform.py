@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -109,19 +109,16 @@ class Uniform(StoredCache):
 def pack(codes: Tensor, bits: int) -> Tensor:
     """Codes (..., dim) below 2^bits as bit planes (..., bits, ceil(dim / 8)) of bytes."""
     padded = torch.nn.functional.pad(codes, (0, -codes.shape[-1] % 8)).reshape(*codes.shape[:-1], -1, 8)
-    weights = _bit_weights(codes.device)
+    weights = 2 ** torch.arange(8, dtype=torch.uint8, device=codes.device)
     planes = [((padded >> bit & 1) * weights).sum(-1, dtype=torch.uint8) for bit in range(bits)]
     return torch.stack(planes, dim=-2)
 
 
 def unpack(planes: Tensor, dim: int) -> Tensor:
     """The codes (..., dim) that `pack` packed."""
-    shifts = torch.arange(8, dtype=torch.uint8, device=planes.device)
-    codes: Any = 0
+    bits_of_byte = torch.arange(256, device=planes.device)[:, None] >> torch.arange(8, device=planes.device) & 1
+    spread = bits_of_byte.to(torch.uint8).view(torch.int64)[:, 0]  # eight codes at once: as fast as memory
+    codes = torch.zeros(planes[..., 0, :].shape, dtype=torch.int64, device=planes.device)
     for bit in range(planes.shape[-2]):
-        codes = codes | (planes[..., bit, :, None] >> shifts & 1) << bit
-    return codes.flatten(-2)[..., :dim]  # type: ignore[no-any-return]
-
-
-def _bit_weights(device: torch.device) -> Tensor:
-    return 2 ** torch.arange(8, dtype=torch.uint8, device=device)
+        codes |= spread[planes[..., bit, :].long()] << bit
+    return codes.view(torch.uint8)[..., :dim]
