@@ -41,7 +41,7 @@ def problems() -> Iterator[tuple[str, Problem]]:
     yield "2^15-d128-logit12-relative", at(1 << 15, 12, relative=TENTH)
     yield "16-d4-logit8-relative", at(16, 8, dim=4, relative=Fraction(1, 2))
     yield "8-d2-logit1500-paraboloid", at(8, 1500, dim=2, relative=Fraction(1, 2))
-    yield "2^20-d20-logit48-hypercube", at(1 << 20, 48, dim=20)
+    yield "2^20-d20-logit48", at(1 << 20, 48, dim=20)
     yield "2^10-d64-logit12-tolerance-half", at(1 << 10, 12, dim=64, tolerance=Fraction(2, 5), failure=Fraction(0))
 
 
@@ -60,9 +60,8 @@ def main(folder: Path) -> int:
         write(path, bound.certificate)
         verdict, opinion = check(path).verdict, second_opinion(path).verdict
         status |= verdict is not Verdict.VALID or opinion != "agrees"
-        print(
-            f"{verdict.value} (Arb {opinion}) {path.name}: {float(bound.bits_per_token):.6g} bits a token, {bound.family}"
-        )
+        figure = f"{float(bound.bits_per_token):.6g} bits a token, {bound.family}"
+        print(f"{verdict.value} (Arb {opinion}) {path.name}: {figure}")
     return status
 
 

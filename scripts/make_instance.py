@@ -26,7 +26,8 @@ def keys() -> np.ndarray:
     """(TOKENS, DIM) float32, exact in bf16."""
     signs = by_name("kerdock(16)").keys(TOKENS).astype(np.float64)
     drift = np.sin(np.arange(TOKENS)[:, None] * 0.37 + np.arange(DIM)[None, :])
-    return (np.round((signs + 0.25 * drift) * 64) / 64).astype(np.float32)
+    drifted: np.ndarray = (np.round((signs + 0.25 * drift) * 64) / 64).astype(np.float32)
+    return drifted
 
 
 def safetensors(array: np.ndarray) -> bytes:
