@@ -34,6 +34,11 @@ def at_most(left: Fraction | int | arb, right: Fraction | int | arb) -> bool:
 
 
 def log2(x: Fraction | int | arb) -> arb:
+    """In bits; exact for powers of two."""
+    if not isinstance(x, arb):
+        p, q = Fraction(x).numerator, Fraction(x).denominator
+        if p > 0 and p & (p - 1) == q & (q - 1) == 0:
+            return arb(p.bit_length() - q.bit_length())
     with precision():
         return ball(x).log() / arb(2).log()
 

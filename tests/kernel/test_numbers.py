@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from flint import arb, ctx
+from flint import arb
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -17,13 +17,6 @@ from tests.strategies import positive_rationals, probabilities
 
 EXP = Fraction(1, 1 << 160)  # relative width of the exponential's enclosure
 LOG = Fraction(1, 1 << 60)  # absolute width of a logarithm's, in bits
-
-
-@pytest.fixture(autouse=True)
-def _four_hundred_bits() -> object:
-    before, ctx.prec = ctx.prec, 400
-    yield
-    ctx.prec = before
 
 
 def encloses(low: Fraction, truth: arb, high: Fraction, width: Fraction) -> None:
