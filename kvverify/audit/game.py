@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from kvverify.audit import referee, replay
@@ -64,14 +64,14 @@ def play(
         reads=reads,
         tolerance=claim.tolerance if claim else None,
     )
-    secret_seed = fresh_seed() if seed is None else seed_from(seed)
+    secret_seed = fresh_seed if seed is None else lambda: seed_from(seed)
     limits = Limits(timeout, memory_bytes, isolation)
     return judge(game, secret_seed, limits, claim, floor_for, progress, fresh=seed is None)
 
 
 def judge(
     game: referee.Game,
-    seed: bytes,
+    seed: Callable[[], bytes],
     limits: Limits,
     claim: Claim | None = None,
     floor_for: LowerBound | None = None,
@@ -87,7 +87,7 @@ def judge(
         return Report(game, record, claim, (), fresh, "INCOMPLETE", str(failure), None)
     seen = _evidence(game, record, claim, floor_for)
     raised = flags(seen)
-    example = replay.describe(game, record, claim, seed) if claim and "CLAIM REFUTED" in raised else None
+    example = replay.describe(game, record, claim) if claim and "CLAIM REFUTED" in raised else None
     return Report(game, record, claim, raised, fresh, "FLAGGED" if raised else "NO FLAG", None, example)
 
 

@@ -117,6 +117,7 @@ class Record:
     sizes: Sizes | None = None
     score: Score | None = None
     chunk: int | None = None
+    secret_seed: bytes = b""
     same_twice: bool = True
     code_unchanged: bool = True
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -127,8 +128,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def run(game: Game, seed: bytes, limits: Limits, progress: Progress, record: Record) -> None:
-    """Play the six steps and fill the record. Raises PlayerFailed or UsageError; the record then ends there."""
+def run(game: Game, seed: Callable[[], bytes], limits: Limits, progress: Progress, record: Record) -> None:
+    """Play the six steps and fill the record; ``seed`` is asked for the secret's seed once all that is public is fixed.
+
+    Raises PlayerFailed or UsageError; the record then ends there.
+    """
     progress("commit", 0.0)
     job = _job(game)
     tokens = game.instance.tokens
@@ -143,12 +147,13 @@ def run(game: Game, seed: bytes, limits: Limits, progress: Progress, record: Rec
             record.commit = digest([game.public(), record.schedule, record.versions])
             hidden = scatter(game.instance, bytes.fromhex(record.commit))
 
-            secret = draw(seed, game.shape, game.alphabet)
+            record.secret_seed = seed()
+            secret = draw(record.secret_seed, game.shape, game.alphabet)
             fed = to_bf16(secret.values) if game.instance.inputs == "bf16" else secret.values
             progress("alice", 0.1)
             message = _alice(alice, hidden, fed, chunks, limits, record)
         progress("bob", 0.5)
-        asked = _positions(tokens, game.reads, seed)
+        asked = _positions(tokens, game.reads, record.secret_seed)
         bob.begin()
         bob.receive(0, _READY)
         answers = _bob(bob, hidden, game.shape, message, asked, limits, record)

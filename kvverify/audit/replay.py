@@ -37,7 +37,7 @@ class Replay:
     line: str
 
 
-def describe(game: referee.Game, record: referee.Record, claim: Claim, seed: bytes) -> dict[str, Any]:
+def describe(game: referee.Game, record: referee.Record, claim: Claim) -> dict[str, Any]:
     """A finished game that refuted ``claim``, as a JSON object that holds all that is needed to play it again."""
     score = record.score
     assert score is not None
@@ -58,7 +58,7 @@ def describe(game: referee.Game, record: referee.Record, claim: Claim, seed: byt
         "device": game.device,
         "reads": game.reads,
         "instance": {**numbers, **{name: _packed(getattr(one, name)) for name in _ARRAYS}},
-        "seed": seed.hex(),
+        "seed": record.secret_seed.hex(),
         "commit": record.commit,
         "claim": {
             "bits": None if claim.bits is None else str(claim.bits),
@@ -102,7 +102,7 @@ def replay(path: Path, *, timeout: float = 600.0, memory_bytes: int = 16 << 30, 
         missing = _missing(example, game.target)
         if missing:
             return Replay("incomplete", missing)
-        report = judge(game, seed, Limits(timeout, memory_bytes, isolation), fresh=False)
+        report = judge(game, lambda: seed, Limits(timeout, memory_bytes, isolation), fresh=False)
     except Incomplete as reason:
         return Replay("incomplete", str(reason))
     except (KeyError, TypeError, ValueError, ArithmeticError, zlib.error) as error:

@@ -22,14 +22,14 @@ def read_matrix(context: Context, keys: KeyFile) -> tuple[list[list[int]], int, 
 
     ``head`` picks a slice of a tensor of three dimensions (heads, tokens, dim); a matrix takes none.
     """
-    path = (context.folder / keys.name).resolve()
-    if not path.is_relative_to(context.folder.resolve()) or not path.is_file():
-        raise Absent(f"key file {short(keys.name)!r} is not there")
     try:
+        path = (context.folder / keys.name).resolve(strict=True)
+        if not path.is_relative_to(context.folder.resolve()) or not path.is_file():
+            raise FileNotFoundError
         with path.open("rb") as stream:
             data = stream.read(MAX_FILE + 1)
-    except OSError:
-        raise Absent(f"key file {short(keys.name)!r} cannot be read") from None
+    except (OSError, RuntimeError):  # RuntimeError: a loop of links
+        raise Absent(f"key file {short(keys.name)!r} is not there, or cannot be read") from None
     if len(data) > MAX_FILE:
         raise OverLimit(f"limit: a key file of more than {MAX_FILE} bytes")
     context.charge(len(data) >> 4)
