@@ -144,13 +144,15 @@ def own_keys_bound(keys: KeyTensor, problem: Problem) -> Bound:
     best, reason = Bound(problem, Fraction(0), None, "own keys", ""), "the attention is too diffuse for this tolerance"
     for form in ("near-identity", "ostrowski"):
         tree = _finish(keys, problem, attention, relative, payload, form)
+        if Fraction(tree["steps"][-1]["gives"]["bits_at_least"]) < 1:
+            continue
         result = check(tree, keys.folder)
         if result.verdict is Verdict.INCOMPLETE:  # the steps before the determinant are the same
             reason = f"the kernel refused: {result.reason}; {_ALWAYS} keys of like sizes and logits to 2048 always fit"
             break
         if result.verdict is Verdict.INVALID:
             reason = f"the kernel refused: {result.reason}"
-        elif result.bits is not None and result.bits >= 1 and result.bits > best.bits:
+        elif result.bits is not None and result.bits > best.bits:
             best = Bound(problem, result.bits, tree, f"own keys, {len(payload)} of {len(keys.values)} tokens", None)
     return best if best.certificate is not None else replace(best, reason=reason)
 
