@@ -106,6 +106,30 @@ def test_a_parity_that_is_not_the_dual() -> None:
             proved({**step, "given": {**step["given"], "parity": wrong}})
 
 
+@pytest.mark.parametrize("again", [[], [0], [1]], ids=["too few", "one twice", "another twice"])
+def test_a_parity_of_a_larger_code(again: list[int]) -> None:
+    """Three independent checks define a code of dimension 5, with the histogram that MacWilliams would then give."""
+    step = with_parity("reed-muller(1,3)")
+    parity = step["given"]["parity"][:-1]
+    everything = np.array(list(product((0, 1), repeat=8)))
+    larger = everything[~(everything @ families._span(parity).T % 2).any(axis=1)]
+    assert len(larger) == 32
+    weights = {str(e): str(n) for e, n in families.counted(larger.sum(axis=1)).items()}
+    given_ = {**step["given"], "parity": [*parity, *(parity[i] for i in again)]}
+    assert not accepts("linear-code", {}, given_, {"weights": weights})
+
+
+@pytest.mark.parametrize("representatives", [["00", "00"], ["01", "10", "01"], ["11", "00"]])
+def test_coinciding_words_are_refused_whatever_is_stated(representatives: list[str]) -> None:
+    generator = [] if len(set(representatives)) < len(representatives) else ["11"]
+    for weights in ({}, {"1": "9"}, {"2": "9"}):
+        given_ = {"generator": generator, "representatives": representatives}
+        assert not accepts("coset-union", {}, given_, {"weights": weights})
+        rows = [" ".join("1" if c == "0" else "-1" for c in r) for r in representatives]
+        if not generator:
+            assert not accepts("explicit-keys", {}, {"keys": rows}, {"exponents": weights})
+
+
 @given(words((1, 8), (1, 9)), st.booleans())
 def test_unions_of_cosets_need_not_look_the_same_from_every_word(representatives: list[str], linear: bool) -> None:
     generator = ["1" * len(representatives[0])] if linear else []
