@@ -123,7 +123,7 @@ def cases() -> list[Any]:
     """The drawn problems; one of them is a known miss of the search."""
     pads = pytest.mark.xfail(reason="beside a code of odd length pads count at floor(length / 2)", strict=True)
     return [
-        pytest.param(p, id=f"{p.tokens}-{p.key_dim}-{p.body}-{p.inputs}", marks=pads if p.key_dim == 2 else ())
+        pytest.param(p, id=f"{p.tokens}-{p.key_dim}-{p.body}-{p.inputs}", marks=pads if p.tokens == 360 else ())
         for p in drawn(20)
     ]
 
