@@ -57,7 +57,7 @@ def leak_steps(
         for total in (
             _weigh(terms, z),
             _weigh([(2 * e, n) for e, n in terms], z),
-            _weigh([(place.own, 1), (place.pad, pads)], z),
+            _weigh([(place.own, 1)], z) + pads * _half_power(z, place.pad_twice),
         )
     ]
     names = ("off_target_at_most", "off_target_squares_at_most", "rest_at_most")
@@ -137,6 +137,11 @@ def _round_scale(exponent: Fraction, bits: int) -> Fraction:
 
 def _weigh(terms: list[tuple[int, int]], z: Fraction) -> Fraction:
     return sum((n * z**e for e, n in terms if n), Fraction(0))
+
+
+def _half_power(z: Fraction, twice: int) -> Fraction:
+    """z^(twice/2), its root rounded up."""
+    return z ** (twice // 2) * (_up(_ball_up(lambda: arb(_fmpq(z)).sqrt()), 200) if twice % 2 else 1)
 
 
 def log2_up(x: Fraction) -> Fraction:
