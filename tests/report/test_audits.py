@@ -10,7 +10,7 @@ from kvverify.report.audits import audit_text
 
 ANSWER: dict[str, Any] = {
     "compressor": "mine.py:Mine", "settings": {"parameters": {"bits": 4}, "chunk": 8}, "schedule": "prefill:60,step:4",
-    "instance": {"tokens": 64, "key_dim": 16, "value_dim": 8, "kv_heads": 2, "payload": "continuous", "max_logit": "24"},
+    "instance": {"tokens": 64, "key_dim": 16, "value_dim": 8, "kv_heads": 2, "payload": "discrete", "max_logit": "24"},
     "status": "NO FLAG", "claimed_bits": None, "held_bits": "18014398509481984", "wire_bits": 6400, "live_bits": 6400,
     "certified_floor_bits": 640, "certificate_bits_at_least": 5644, "max_abs_error": 0.25, "tolerance": "1/100",
     "wrong_reads": 3, "reads_asked": 1024, "isolation_detail": "Landlock ABI 7", "fresh_secret": True, "flags": [],
@@ -20,9 +20,7 @@ ANSWER: dict[str, Any] = {
 
 def test_sizes_in_bits_and_per_token() -> None:
     text = audit_text(ANSWER)
-    assert text.startswith(
-        "mine.py:Mine (bits=4) on 64 tokens, keys of 16, values of 8, 2 KV head(s), continuous secret"
-    )
+    assert text.startswith("mine.py:Mine (bits=4) on 64 tokens, keys of 16, values of 8, 2 KV head(s), discrete secret")
     lines = {line[2:24].strip(): line[25:].split() for line in text.splitlines() if "a token" in line}
     assert lines["on the wire"] == ["6,400", "bits", "100.00", "a", "token"]
     assert lines["came back, surely"] == ["640", "bits", "10.00", "a", "token"]
