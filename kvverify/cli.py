@@ -27,14 +27,15 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Tokens = Annotated[str, typer.Option(help="Cached tokens, also 2^k.")]
 HeadDim = Annotated[str | None, typer.Option(help="Scalars of a key and of a value of one head.")]
-Dim = Annotated[str | None, typer.Option(help="In place of --head-dim.")]
+Dim = Annotated[str | None, typer.Option(help="Scalars of a key, or of a value, where it is not --head-dim.")]
 Tolerance = Annotated[str | None, typer.Option(help="Additive error allowed to a read (1/100 when nothing is given).")]
 Relative = Annotated[str | None, typer.Option(help="Relative error allowed, in place of --tolerance.")]
 Failure = Annotated[str, typer.Option(help="Probability with which a read may be off by more.")]
 MaxLogit = Annotated[str, typer.Option(help="Largest |<q, k>|/scale on the body of keys.")]
 Body = Annotated[str, typer.Option(help="Body that holds the keys: cube or ball.")]
 Inputs = Annotated[str, typer.Option(help="Format of keys and values: real or bf16.")]
-Count = Annotated[str, typer.Option(help="Independent streams: heads of one layer, layers.")]
+KvHeads = Annotated[str, typer.Option(help="KV heads of one layer; each is a stream of its own.")]
+Layers = Annotated[str, typer.Option(help="Layers; each multiplies the streams.")]
 Scalar = Annotated[str, typer.Option(help="Bits of a scalar of the dense cache.")]
 Seconds = Annotated[str, typer.Option(help="Seconds for each player.")]
 
@@ -86,7 +87,7 @@ def _root(
 def bound(
     tokens: Tokens, head_dim: HeadDim = None, key_dim: Dim = None, value_dim: Dim = None,
     tolerance: Tolerance = None, relative: Relative = None, failure: Failure = "1/10", max_logit: MaxLogit = "24",
-    body: Body = "cube", inputs: Inputs = "real", kv_heads: Count = "1", layers: Count = "1",
+    body: Body = "cube", inputs: Inputs = "real", kv_heads: KvHeads = "1", layers: Layers = "1",
     bits_per_scalar: Scalar = "16",
     output: Annotated[Path | None, typer.Option("--output", "--certificate", help="Write the proof here.")] = None,
     as_json: Json = False,
@@ -108,7 +109,7 @@ def certify(
     tokens: Annotated[str | None, typer.Option(help="Cached tokens, also 2^k.")] = None,
     head_dim: HeadDim = None, key_dim: Dim = None, value_dim: Dim = None,
     tolerance: Tolerance = None, relative: Relative = None, failure: Failure = "1/10", max_logit: MaxLogit = "24",
-    body: Body = "cube", inputs: Inputs = "real", kv_heads: Count = "1", layers: Count = "1",
+    body: Body = "cube", inputs: Inputs = "real", kv_heads: KvHeads = "1", layers: Layers = "1",
     keys: Annotated[Path | None, typer.Option(help="A safetensors file of keys: certify these keys.")] = None,
     layer: Annotated[int | None, typer.Option(help="Layer of the key file.")] = None,
     head: Annotated[int | None, typer.Option(help="KV head of the key file.")] = None,
@@ -180,9 +181,10 @@ def audit(
     target: Annotated[str, typer.Argument(help="A built-in name, module:name or path/file.py:name.")],
     certificate: Annotated[Path | None, typer.Option(help="Play the instance of this certificate.")] = None,
     tokens: Annotated[str | None, typer.Option(help="Cached tokens, where no certificate is given.")] = None,
-    head_dim: HeadDim = None, value_dim: Dim = None, kv_heads: Count = "1",
+    head_dim: HeadDim = None, value_dim: Dim = None,
+    kv_heads: Annotated[str | None, typer.Option(help="KV heads, each with a secret of its own (1).")] = None,
     heads: Annotated[str | None, typer.Option(help="Query heads, a multiple of --kv-heads.")] = None,
-    max_logit: MaxLogit = "24",
+    max_logit: Annotated[str | None, typer.Option(help="Largest logit of a query (24).")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="A setting of its own: name=value.")] = None,
     schedule: Annotated[str | None, typer.Option(help="Feeding: prefill:1792,step:256 or chunk:8x256.")] = None,
     payload: Annotated[str, typer.Option(help="The secret: continuous or discrete.")] = "continuous",
@@ -208,14 +210,14 @@ def audit(
     answer = run_audit(
         AuditRequest(
             target=target, certificate=certificate,
-            tokens=None if tokens is None else _whole(tokens, "tokens"),
-            head_dim=None if head_dim is None else _whole(head_dim, "head-dim"),
-            value_dim=None if value_dim is None else _whole(value_dim, "value-dim"),
-            kv_heads=_whole(kv_heads, "kv-heads"), heads=None if heads is None else _whole(heads, "heads"),
-            max_logit=number(max_logit, "max-logit"), settings=settings or [], claim=claim, output=output,
+            tokens=_maybe(tokens, "tokens"), head_dim=_maybe(head_dim, "head-dim"),
+            value_dim=_maybe(value_dim, "value-dim"), kv_heads=_maybe(kv_heads, "kv-heads"),
+            heads=_maybe(heads, "heads"),
+            max_logit=None if max_logit is None else number(max_logit, "max-logit"),
+            settings=settings or [], claim=claim, output=output,
             options={
                 "schedule": schedule, "payload": payload, "alphabet": _whole(alphabet, "alphabet"), "dtype": dtype,
-                "reads": None if reads is None else _whole(reads, "reads"), "seed": seed, "device": device,
+                "reads": _maybe(reads, "reads"), "seed": seed, "device": device,
                 "timeout": _amount(timeout, "timeout"), "memory_bytes": int(_amount(memory, "memory") * (1 << 30)),
                 "isolation": isolation,
             },
@@ -325,6 +327,10 @@ def _amount(text: str, name: str) -> float:
     if not 0 < value <= 10**6:
         raise UsageError(f"{name}: {text} given, a number above 0 and at most 10^6 is needed")
     return float(value)
+
+
+def _maybe(text: str | None, name: str) -> int | None:
+    return None if text is None else _whole(text, name)
 
 
 def _write(found: Bound, output: Path | None) -> Path | None:

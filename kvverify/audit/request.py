@@ -15,6 +15,8 @@ from kvverify.audit import replay
 from kvverify.audit.game import play
 from kvverify.audit.verdict import Claim
 from kvverify.bounds import Bound, best_bound, instance_bound
+from kvverify.bounds.playable import playable
+from kvverify.bounds.search import INSTANCE_LOGIT
 from kvverify.errors import UsageError
 from kvverify.instances.hard import HardInstance
 from kvverify.instances.layout import from_certificate
@@ -34,9 +36,9 @@ class AuditRequest:
     tokens: int | None
     head_dim: int | None
     value_dim: int | None
-    kv_heads: int
+    kv_heads: int | None
     heads: int | None
-    max_logit: Fraction
+    max_logit: Fraction | None
     settings: list[str]
     claim: str | None
     output: Path
@@ -82,12 +84,14 @@ def run_audit(request: AuditRequest, progress: Progress) -> dict[str, Any]:
 
 def _instance(request: AuditRequest) -> HardInstance:
     if request.certificate is not None:
-        if request.tokens is not None or request.head_dim is not None:
-            raise UsageError("give --certificate, or --tokens and --head-dim, not both")
-        return from_certificate(request.certificate)
+        shape = (request.tokens, request.head_dim, request.value_dim, request.kv_heads, request.max_logit)
+        if any(given is not None for given in shape):
+            raise UsageError("--certificate says tokens, dimensions, KV heads and logit; give it, or them, not both")
+        return from_certificate(playable(request.certificate))
     if request.tokens is None or request.head_dim is None:
         raise UsageError("give --certificate FILE, or --tokens and --head-dim")
-    found = instance_bound(request.tokens, request.head_dim, request.kv_heads, request.max_logit, request.value_dim)
+    logit = INSTANCE_LOGIT if request.max_logit is None else request.max_logit
+    found = instance_bound(request.tokens, request.head_dim, request.kv_heads or 1, logit, request.value_dim)
     if found.certificate is None:
         raise UsageError(f"no hard instance of this shape: {found.reason}")
     return from_certificate(found.certificate)

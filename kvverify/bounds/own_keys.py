@@ -23,8 +23,8 @@ from kvverify.kernel import document
 from kvverify.kernel.check import Verdict, check
 from kvverify.problem import Problem
 
-MAX_TOKENS, MAX_DIM = 512, 1024
-_ALWAYS = 128  # keys whose every exponential the kernel may work out anew, within the work of one check
+MAX_TOKENS, MAX_DIM = 768, 1024
+_ALWAYS = 512  # keys whose every exponential the kernel may work out anew, within the work of one check
 MAX_BYTES = 1 << 28
 _QUERY_BITS = 24
 _FORMATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
@@ -148,7 +148,7 @@ def own_keys_bound(keys: KeyTensor, problem: Problem) -> Bound:
             continue
         result = check(tree, keys.folder)
         if result.verdict is Verdict.INCOMPLETE:  # the steps before the determinant are the same
-            reason = f"the kernel refused: {result.reason}; {_ALWAYS} keys of like sizes and logits to 2048 always fit"
+            reason = f"the kernel refused: {result.reason}; {_ALWAYS} keys of dimension up to 128 always fit"
             break
         if result.verdict is Verdict.INVALID:
             reason = f"the kernel refused: {result.reason}"

@@ -16,7 +16,9 @@ from kvverify.problem import Problem
 INSTANCE_LOGIT = Fraction(24)
 QUERY_BITS = 8  # significant bits of bf16
 _ATTEMPTS = 8
-_MAX_DOUBLINGS = 128  # payloads beyond 2^128 tokens are in no family
+PAYLOADS = (
+    {1 << j for j in range(128)} | set(range(1, 101)) | {int(100 * 1.01**k) for k in range(930)}
+)  # one in a hundred apart up to 2^20 tokens, then doublings: whatever is best, one of them is nearly as good
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,12 @@ class Bound:
 
 
 def ranked(problem: Problem) -> list[Candidate]:
-    """All candidates, best first. The payload is all tokens, or a power of two of them beside pads."""
-    sizes = sorted({problem.tokens} | {1 << j for j in range(_MAX_DOUBLINGS) if 1 << j < problem.tokens})
-    pool = {family.name: family for size in sizes for family in families(size, problem.key_dim)}
+    """All candidates, best first. The payload is all tokens, or fewer of them beside pads."""
+    sizes = sorted({problem.tokens} | {size for size in PAYLOADS if size < problem.tokens})
+    doublings = [size for size in sizes if size & (size - 1) == 0 or size == problem.tokens]
+    pool = {family.name: family for size in doublings for family in families(size, problem.key_dim)}
     found = [candidate for family in pool.values() for candidate in candidates(family, sizes, problem)]
-    return sorted(found, key=lambda candidate: (-candidate.bits, candidate.family.size, candidate.miss))
+    return sorted(found, key=lambda c: (-c.bits, c.family.size, len(c.family.name), c.miss))
 
 
 def best_bound(problem: Problem, *, method: str | None = None, scale_bits: int | None = None) -> Bound:

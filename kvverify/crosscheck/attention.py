@@ -14,7 +14,7 @@ def exp_bound(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> De
     """exp(-exponent) <= z < 1, by Arb's exponential."""
     exponent = number(fields(given, "given", {"exponent"}), "exponent")
     z = number(fields(gives, "gives", {"exp_minus_at_most"}), "exp_minus_at_most")
-    must(exponent > 0 and 0 < z < 1, "exponent > 0 and 0 < exp_minus_at_most < 1")
+    must(exponent > 0 and 0 < z <= 1, "exponent > 0 and 0 < exp_minus_at_most <= 1")
     case.at_most("exp(-exponent) <= exp_minus_at_most", lambda: (arb(-exponent).exp(), arb(z)))
     return Decay(exponent, z)
 

@@ -264,12 +264,23 @@ def test_what_cannot_be_played_is_one_line(
 def test_certificates_without_an_instance(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     assert kvverify("certify", *SHAPE, "--output", path).code == 0
-    done = kvverify("audit", "dense", "--certificate", path)
-    done.refuses(2, "an audit plays certificates by the volume rule", "levels", "give --tokens and --head-dim")
     kvverify("audit", "dense", "--certificate", path, *SHAPE).refuses(2, "not both")
+    kvverify("audit", "dense", "--certificate", path, "--kv-heads", 2).refuses(2, "not both")
+    words = ("--tokens", 8, "--key-dim", 2, "--value-dim", 2, "--relative", "1/2", "--max-logit", 1500)
+    assert kvverify("certify", *words, "--output", path).code == 0
+    done = kvverify("audit", "dense", "--certificate", path)
+    done.refuses(2, "an audit plays certificates on sign keys", "paraboloid", "give --tokens and --head-dim")
     path.write_text("{}")
     kvverify("audit", "dense", "--certificate", path).refuses(2, "the certificate is INVALID: document: missing field")
     kvverify("audit", "dense", "--certificate", tmp_path / "no.json").refuses(2, "no.json: No such file")
+
+
+def test_the_certificate_that_certify_writes_is_played(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    assert kvverify("certify", *SHAPE, "--output", path).code == 0
+    done = kvverify("audit", "dense", "--certificate", path, "--isolation", "none", "--json")
+    assert done.code == 0
+    assert done.json["certified_floor_bits"] > 0
 
 
 def test_the_instance_of_a_certificate_is_played(tmp_path: Path) -> None:

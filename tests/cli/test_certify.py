@@ -200,9 +200,9 @@ def test_four_dimensions_by_name_and_a_head_of_a_matrix(tmp_path: Path) -> None:
 
 
 def test_more_than_is_certified_yet(tmp_path: Path) -> None:
-    many, wide = np.zeros((513, 1)), np.zeros((2, 1025))
-    limits = "up to 512 of dimension 1024 are certified from explicit keys"
-    kvverify("certify", "--keys", key_file(tmp_path, many)).refuses(3, "513 keys of dimension 1", limits)
+    many, wide = np.zeros((769, 1)), np.zeros((2, 1025))
+    limits = "up to 768 of dimension 1024 are certified from explicit keys"
+    kvverify("certify", "--keys", key_file(tmp_path, many)).refuses(3, "769 keys of dimension 1", limits)
     kvverify("certify", "--keys", key_file(tmp_path, wide)).refuses(3, "2 keys of dimension 1025", limits)
     huge = tmp_path / "huge.safetensors"
     with huge.open("wb") as stream:

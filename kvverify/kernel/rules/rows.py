@@ -78,7 +78,7 @@ class _Weights:
         above, below = difference * self.unit.numerator * GRID, self.unit.denominator
         cell = -(-above // below)
         if cell not in self.known:
-            self.context.charge(4000)
+            self.context.charge(200)
             bound = exp_upper(Fraction(cell, GRID))
             self.known[cell] = Fraction(-(-bound.numerator * WIDTH // bound.denominator), WIDTH)
         return self.known[cell]

@@ -16,12 +16,12 @@ MAX_ALPHABET = 1 << 64
 
 
 def exp_bound(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> Decay:
-    """exp(-exponent) <= z, exponent > 0, 0 < z < 1: by a Taylor partial sum below e^exponent. Source: textbook."""
+    """exp(-exponent) <= z, exponent > 0, 0 < z <= 1: by a Taylor partial sum below e^exponent. Source: textbook."""
     fields(uses, "uses", set())
     exponent = rational(fields(given, "given", {"exponent"})["exponent"], "exponent")
     z = rational(fields(gives, "gives", {"exp_minus_at_most"})["exp_minus_at_most"], "exp_minus_at_most")
     need(exponent > 0, "exponent > 0", exponent, 0)
-    need(0 < z < 1, "0 < exp_minus_at_most < 1", z, 1)
+    need(0 < z <= 1, "0 < exp_minus_at_most <= 1", z, 1)
     bound = exp_lower(exponent)
     need(z * bound >= 1, "exp_minus_at_most * e^exponent >= 1", z * bound, 1)
     return Decay(exponent, z)
