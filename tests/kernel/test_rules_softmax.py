@@ -137,11 +137,13 @@ def test_exp_bound_is_exact_to_its_threshold(exponent: Fraction) -> None:
     assert ball(z - unit) < exp(-exponent) <= ball(z)
 
 
-@pytest.mark.parametrize(
-    ("exponent", "z"), [("0", "1/2"), ("-1", "1/2"), ("1", "1"), ("1", "0"), ("1", "-1/2"), ("9", "2")]
-)
+@pytest.mark.parametrize(("exponent", "z"), [("0", "1/2"), ("-1", "1/2"), ("1", "0"), ("1", "-1/2"), ("9", "2")])
 def test_exp_bound_refuses_its_ends(exponent: str, z: str) -> None:
     assert not accepts("exp-bound", {}, {"exponent": exponent}, {"exp_minus_at_most": z})
+
+
+def test_exp_bound_takes_the_trivial_bound() -> None:
+    assert accepts("exp-bound", {}, {"exponent": Fraction(1, 1 << 500)}, {"exp_minus_at_most": Fraction(1)})
 
 
 def test_budget_is_exact_to_its_threshold() -> None:
