@@ -9,7 +9,21 @@ from __future__ import annotations
 from fractions import Fraction
 
 from kvverify.kernel.document import Node, fields, integer, rational
-from kvverify.kernel.facts import Context, Decay, Fact, Keys, Leak, Reading, Row, Rule, Scaled, need, premise, present
+from kvverify.kernel.facts import (
+    Context,
+    Decay,
+    Fact,
+    Keys,
+    Leak,
+    Reading,
+    Row,
+    Rule,
+    Scaled,
+    Tilt,
+    need,
+    premise,
+    present,
+)
 from kvverify.kernel.numbers import exp_lower, power_upper
 
 MAX_ALPHABET = 1 << 64
@@ -30,9 +44,11 @@ def exp_bound(context: Context, uses: dict[str, Fact], given: Node, gives: Node)
 def budget(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> Scaled:
     """Queries at scale c = exponent cost the logit c * unit on every key of the body: it must be within ``max_logit``.
 
-    The first ``payload`` keys carry the secret; the remaining tokens are pads of value 0. Source: ours (bounds 3).
+    The first ``payload`` keys carry the secret; the remaining tokens are pads of value 0. With a tilt, its strength is
+    left of the budget for one further coordinate of the query. Source: ours (bounds 3, 4).
     """
-    fields(uses, "uses", {"keys", "decay"})
+    fields(uses, "uses", {"keys", "decay"}, {"tilt"})
+    tilt = premise(uses, "tilt", Tilt) if "tilt" in uses else None
     payload = integer(fields(given, "given", {"payload"})["payload"], "payload")
     logit = rational(fields(gives, "gives", {"logit_at_most"})["logit_at_most"], "logit_at_most")
     keys, decay, statement = premise(uses, "keys", Keys), premise(uses, "decay", Decay), context.statement
@@ -41,10 +57,10 @@ def budget(context: Context, uses: dict[str, Fact], given: Node, gives: Node) ->
     need(1 <= payload <= keys.size, "1 <= payload <= number of keys", payload, keys.size)
     need(payload <= statement.tokens, "payload <= tokens", payload, statement.tokens)
     need(keys.bf16 or statement.inputs == "real", "keys are exact in bf16, as the statement's inputs require")
-    cost = decay.exponent * keys.unit
+    cost = decay.exponent * keys.unit + (tilt.strength if tilt else 0)
     need(cost <= logit, "logit of the queries <= logit_at_most", cost, logit)
     need(logit <= statement.max_logit, "logit_at_most <= max_logit", logit, statement.max_logit)
-    return Scaled(keys, decay.at_most, payload)
+    return Scaled(keys, decay.at_most, payload, tilt)
 
 
 def leak(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> Leak:
@@ -75,7 +91,7 @@ def leak(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> L
     )
     need(squares <= stated.squares, "off-target squares <= off_target_squares_at_most", squares, stated.squares)
     need(rest <= stated.worst.rest, "mass of pads and own token <= rest_at_most", rest, stated.worst.rest)
-    return Leak(scaled.payload, stated.worst, stated.squares)
+    return Leak(scaled.payload, stated.worst, stated.squares, scaled)
 
 
 def stated_leak(gives: Node) -> Leak:
