@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import TyperException
 
 from kvverify import __version__
 from kvverify.errors import Incomplete, UsageError
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from kvverify.problem import Problem
 
 app = typer.Typer(
-    name="kvverify", add_completion=False, rich_markup_mode=None, no_args_is_help=True,
+    name="kvverify", add_completion=False, rich_markup_mode=None,
     help="How small can a KV cache be? Proved bounds, certificates that a small kernel re-checks, audits.",
 )  # fmt: skip
 
@@ -34,12 +36,14 @@ Body = Annotated[str, typer.Option(help="Body that holds the keys: cube or ball.
 Inputs = Annotated[str, typer.Option(help="Format of keys and values: real or bf16.")]
 Count = Annotated[str, typer.Option(help="Independent streams: heads of one layer, layers.")]
 Scalar = Annotated[str, typer.Option(help="Bits of a scalar of the dense cache.")]
+Seconds = Annotated[str, typer.Option(help="Seconds for each player.")]
+
+_INTERRUPTED, _CLOSED_PIPE = 130, 141  # as a shell counts them: 128 and the signal's number
+_LINE = 600
 
 
 def main() -> None:
     """Entry point: every failure is one line on standard error and an exit code."""
-    import click
-
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name may be any bytes
@@ -49,27 +53,33 @@ def main() -> None:
         code = _fail(str(error), 2)
     except Incomplete as error:
         code = _fail(str(error), 3)
-    except click.ClickException as error:
+    except TyperException as error:
         code = _fail(error.format_message(), 2)
     except OSError as error:
-        code = _fail(f"{error.filename or 'file'}: {error.strerror or error}", 2)
-    except (KeyboardInterrupt, click.Abort):
-        code = _fail("interrupted", 130)
+        code = _fail(f"{error.filename or 'standard output'}: {error.strerror or error}", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:
+        _fail("interrupted", code)
+    _close_output()
     sys.exit(code if isinstance(code, int) else 0)
 
 
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Versions and the rule files' digests.")] = False,
 ) -> None:
     if version:
         from kvverify.kernel.check import rule_files
         from kvverify.kernel.document import FORMAT
 
-        print(f"kvverify {__version__}, format {FORMAT}")
-        for name, digest in rule_files():
-            print(f"  rules/{name} {digest}")
+        lines = [f"  rules/{name} {digest}" for name, digest in rule_files()]
+        _print("\n".join([f"kvverify {__version__}, format {FORMAT}", *lines]))
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        _say(context.get_help())
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -112,8 +122,11 @@ def certify(
     from kvverify.report.bounds import bound_json, bound_text
 
     if keys is not None:
-        if relative is not None or tokens is not None:
-            raise UsageError("--keys takes --tolerance; tokens and key dimension come from the file")
+        if any((tokens, head_dim, key_dim, relative)) or (body, kv_heads, layers) != ("cube", "1", "1"):
+            raise UsageError(
+                "--keys speaks of one head's keys: its tokens, key dimension and body come from the file; with it go "
+                "--layer, --head, --value-dim, --tolerance, --failure, --max-logit and --inputs"
+            )
         found = certify_keys(
             keys, max_logit=number(max_logit, "max-logit"), failure=number(failure, "failure"),
             tolerance=number(tolerance, "tolerance") if tolerance is not None else DEFAULT_TOLERANCE,
@@ -121,17 +134,20 @@ def certify(
             layer=layer, head=head, inputs=inputs,
         )  # fmt: skip
     else:
-        if tokens is None:
-            raise UsageError("give --tokens and --head-dim for a class, or --keys FILE.safetensors")
+        if tokens is None or not (layer is None and head is None):
+            raise UsageError("give --tokens and --head-dim for a class, or --keys FILE.safetensors (--layer, --head)")
         found = best_bound(
             _problem(tokens, head_dim, key_dim, value_dim, tolerance, relative, failure, max_logit, body, inputs,
                      kv_heads, layers)
         )  # fmt: skip
-    if found.certificate is not None and output is None and not as_json:
-        _print(found.certificate)
+    if found.certificate is None and not as_json:
+        raise Incomplete(f"no certificate, as no bound above 0 was found: {found.reason}")
+    if output is None and not as_json:
+        _print(found.certificate or {})
         return
     path = _write(found, output)
     _print(bound_json(found, 16, path) if as_json else bound_text(found, 16, path))
+    raise typer.Exit(0 if found.certificate else 3)
 
 
 @app.command()
@@ -152,9 +168,7 @@ def check(
 
     outcomes = check_all(paths, files=files, changed_since=changed_since, expect=expect)
     if junit is not None:
-        from kvverify.kernel.document import write_bytes
-
-        write_bytes(junit, junit_bytes(outcomes))
+        _save(junit, junit_bytes(outcomes))
     _print(checks_json(outcomes) if as_json else checks_text(outcomes))
     raise typer.Exit({"VALID": 0, "INVALID": 1, "INCOMPLETE": 3}[checks_json(outcomes)["verdict"]])
 
@@ -170,14 +184,14 @@ def audit(
     settings: Annotated[list[str] | None, typer.Option("--set", help="A setting of its own: name=value.")] = None,
     schedule: Annotated[str | None, typer.Option(help="Feeding: prefill:1792,step:256 or chunk:8x256.")] = None,
     payload: Annotated[str, typer.Option(help="The secret: continuous or discrete.")] = "continuous",
-    alphabet: Annotated[int, typer.Option(help="Levels of a discrete secret.")] = 2,
+    alphabet: Annotated[str, typer.Option(help="Levels of a discrete secret.")] = "2",
     dtype: Annotated[str, typer.Option(help="Dtype that is fed: bfloat16 or float32.")] = "bfloat16",
     claim: Annotated[str | None, typer.Option(help="bits-per-token=B,tolerance=E,failure=D: judge this claim.")] = None,
-    reads: Annotated[int | None, typer.Option(help="Ask for so many tokens at random, not for all.")] = None,
+    reads: Annotated[str | None, typer.Option(help="Ask for so many tokens at random, not for all.")] = None,
     seed: Annotated[int | None, typer.Option(help="Repeatable secret (the report then says: not fresh).")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    timeout: Annotated[float, typer.Option(help="Seconds for each player.")] = 600.0,
-    memory: Annotated[float, typer.Option(help="GiB for each player.")] = 16.0,
+    timeout: Seconds = "600",
+    memory: Annotated[str, typer.Option(help="GiB for each player.")] = "16",
     isolation: Annotated[str, typer.Option(help="strongest, landlock, namespaces or none.")] = "strongest",
     output: Annotated[Path, typer.Option(help="Folder for evidence against a claim.")] = Path(),
     as_json: Json = False,
@@ -198,8 +212,9 @@ def audit(
             kv_heads=_whole(kv_heads, "kv-heads"), heads=None if heads is None else _whole(heads, "heads"),
             max_logit=number(max_logit, "max-logit"), settings=settings or [], claim=claim, output=output,
             options={
-                "schedule": schedule, "payload": payload, "alphabet": alphabet, "dtype": dtype, "reads": reads,
-                "seed": seed, "device": device, "timeout": timeout, "memory_bytes": int(memory * (1 << 30)),
+                "schedule": schedule, "payload": payload, "alphabet": _whole(alphabet, "alphabet"), "dtype": dtype,
+                "reads": None if reads is None else _whole(reads, "reads"), "seed": seed, "device": device,
+                "timeout": _amount(timeout, "timeout"), "memory_bytes": int(_amount(memory, "memory") * (1 << 30)),
                 "isolation": isolation,
             },
         ),
@@ -212,7 +227,7 @@ def audit(
 @app.command()
 def replay(
     path: Annotated[Path, typer.Argument(help="A counter-example, or a certificate.")],
-    timeout: Annotated[float, typer.Option(help="Seconds for each player.")] = 600.0,
+    timeout: Seconds = "600",
     as_json: Json = False,
 ) -> None:
     """Execute a counter-example again, from its file alone; a certificate is checked."""
@@ -225,7 +240,7 @@ def replay(
         _require_audit()
         from kvverify.audit.replay import replay as play_again
 
-        found = play_again(path, timeout=timeout)
+        found = play_again(path, timeout=_amount(timeout, "timeout"))
         status, line = found.status, found.line
     _print({"schema": "kvverify-replay/1", "status": status, "line": line} if as_json else f"{status}: {line}")
     raise typer.Exit({"VALID": 0, "reproduced": 0, "INVALID": 1, "not reproduced": 1}.get(status, 3))
@@ -240,21 +255,20 @@ def quickstart(
     """The main job in one go: certify, check twice, audit five compressors, save table and plot."""
     from kvverify.quickstart import quickstart as job
 
-    print(job(output, _say))
+    _print(job(output, _say))
 
 
 @app.command("new-compressor")
 def new_compressor(path: Annotated[Path, typer.Argument(help="The file to write.")]) -> None:
     """Write a compressor to start from, which passes its own test."""
     from kvverify.compressors.skeleton import SKELETON
-    from kvverify.kernel.document import write_bytes
 
     if path.exists():
         raise UsageError(f"{path} exists; choose a new file")
     if path.suffix != ".py":
         raise UsageError(f"{path}: a Python file (*.py) is needed")
-    write_bytes(path, SKELETON.encode())
-    print(
+    _save(path, SKELETON.encode())
+    _print(
         f"{path} is written. Its test: pytest {path}. Its audit: kvverify audit {path}:Mine --tokens 512 --head-dim 64"
     )
 
@@ -301,20 +315,55 @@ def _whole(text: str, name: str) -> int:
     return whole(text, name)
 
 
+def _amount(text: str, name: str) -> float:
+    """Seconds or GiB: a number above 0, at most a million."""
+    from kvverify.problem import number
+
+    value = number(text, name)
+    if not 0 < value <= 10**6:
+        raise UsageError(f"{name}: {text} given, a number above 0 and at most 10^6 is needed")
+    return float(value)
+
+
 def _write(found: Bound, output: Path | None) -> Path | None:
     """Write the certificate where there is one and a place was given."""
     if output is None or found.certificate is None:
         return None
-    from kvverify.kernel.document import write
-
-    write(output, found.certificate)
+    _save(output, found.certificate)
     return output
 
 
+def _save(path: Path, content: dict[str, Any] | bytes) -> None:
+    """Write a file, whole or not at all. Raises UsageError, in the name that was given, where that cannot be."""
+    from kvverify.kernel.document import write, write_bytes
+
+    try:
+        if isinstance(content, bytes):
+            write_bytes(path, content)
+        else:
+            write(path, content)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+
+
 def _print(answer: dict[str, Any] | str) -> None:
-    print(answer if isinstance(answer, str) else json.dumps(answer, allow_nan=False))
+    """Print and flush, so that a full disk is an error of ours; a reader that went away is none."""
+    try:
+        print(answer if isinstance(answer, str) else json.dumps(answer, allow_nan=False), flush=True)
+    except BrokenPipeError:
+        raise typer.Exit(_CLOSED_PIPE) from None
 
 
 def _fail(line: str, code: int) -> int:
-    print(f"kvverify: {' '.join(line.split())}", file=sys.stderr)
+    line = " ".join(line.split())
+    shown = line if len(line) <= _LINE else f"{line[: _LINE // 2]} ... {line[-_LINE // 2 :]}"
+    print(f"kvverify: {shown}", file=sys.stderr)
     return code
+
+
+def _close_output() -> None:
+    """After a closed pipe or a full disk nothing more goes there, or the interpreter would complain on its way out."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

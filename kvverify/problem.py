@@ -10,6 +10,8 @@ from kvverify.errors import UsageError
 
 MAX_DIGITS = 200
 MAX_WHOLE = 1 << 128
+SIZES = Fraction(1, 1 << 500), Fraction(1 << 500)
+"""Least and largest size of a number other than 0: floats, which rank candidates, hold all that comes of them."""
 
 
 def number(text: str | int | Fraction, name: str) -> Fraction:
@@ -33,7 +35,7 @@ def whole(text: str | int, name: str) -> int:
     """A positive integer, also written 2^k. Raises UsageError."""
     value = number(text, name)
     if value.denominator != 1 or not 1 <= value <= MAX_WHOLE:
-        raise UsageError(f"{name}: {text} given, a whole number from 1 to 2^128 is needed")
+        raise UsageError(f"{name}: {_shown(value)} given, a whole number from 1 to 2^128 is needed")
     return int(value)
 
 
@@ -62,6 +64,9 @@ class Problem:
     def __post_init__(self) -> None:
         for name in ("tokens", "key_dim", "value_dim", "kv_heads", "layers"):
             _check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("max_logit", "failure", "tolerance", "relative"):
+            size = getattr(self, name)
+            _check(not size or SIZES[0] <= abs(size) <= SIZES[1], name, size, "0 or a size from 2^-500 to 2^500")
         _check(self.max_logit > 0, "max-logit", self.max_logit, "above 0")
         _check(self.max_logit <= 4096, "max-logit", self.max_logit, "at most 4096")
         _check(self.body in ("cube", "ball"), "body", self.body, "cube or ball")
@@ -69,8 +74,9 @@ class Problem:
         if (self.tolerance is None) == (self.relative is None):
             raise UsageError("give exactly one of tolerance (additive) and relative")
         if self.tolerance is not None:
-            _check(0 < self.tolerance < 1, "tolerance", self.tolerance, "between 0 and 1, both excluded")
-            _check(0 <= self.failure <= 1 - self.tolerance, "failure", self.failure, f"0 to {1 - self.tolerance}")
+            _check(0 < self.tolerance < 1, "tolerance", self.tolerance, "a number above 0 and below 1")
+            most = 1 - self.tolerance
+            _check(0 <= self.failure <= most, "failure", self.failure, f"0 to {_shown(most)}")
         if self.relative is not None:
             _check(0 <= self.relative < 1, "relative", self.relative, "at least 0 and below 1")
             _check(0 <= self.failure <= Fraction(1, 2), "failure", self.failure, "0 to 1/2 under a relative tolerance")
@@ -98,4 +104,13 @@ class Problem:
 
 def _check(condition: bool, name: str, given: object, right: str) -> None:
     if not condition:
-        raise UsageError(f"{name}: {given} given, {right} is needed")
+        raise UsageError(f"{name.replace('_', '-')}: {_shown(given)} given, {right} is needed")
+
+
+def _shown(value: object) -> str:
+    """A number for people: a long one by its size."""
+    text = str(value)
+    if len(text) <= 60 or not isinstance(value, int | Fraction):
+        return text
+    size = Fraction(value)
+    return f"about {'-' if size < 0 else ''}2^{size.numerator.bit_length() - size.denominator.bit_length()}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import hashlib
+import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,6 +22,7 @@ from kvverify.kernel.document import write
 from kvverify.problem import Problem, number
 
 Progress = Callable[[str, float], None]
+_DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,12 @@ def run_audit(request: AuditRequest, progress: Progress) -> dict[str, Any]:
     if request.heads is not None and request.heads % instance.kv_heads:
         raise UsageError(f"heads: {request.heads} given, a multiple of the {instance.kv_heads} KV heads is needed")
     group = 1 if request.heads is None else request.heads // instance.kv_heads
-    claim = None
+    if request.options["device"] not in _DEVICES:
+        raise UsageError(f"device: {request.options['device']} given, {' or '.join(_DEVICES)} is needed")
+    claim = None if request.claim is None else _claim(request.claim, instance)
+    if claim is not None and not os.access(request.output, os.W_OK | os.X_OK):
+        raise UsageError(f"output: {request.output} is no folder to write to; evidence against a claim goes there")
     against: list[Bound] = []
-    if request.claim is not None:
-        words = _pairs(request.claim.split(","), "claim")
-        if not {"tolerance", "failure"} <= words.keys() or words.keys() - {"bits-per-token", "tolerance", "failure"}:
-            raise UsageError(f"claim: {request.claim!r}; expected bits-per-token=B,tolerance=E,failure=D")
-        values = {name: number(text, f"claim {name}") for name, text in words.items()}
-        bits = values.get("bits-per-token")
-        claim = Claim(None if bits is None else int(bits * instance.tokens), values["tolerance"], values["failure"])
 
     def floor_for(tolerance: Fraction, failure: Fraction) -> tuple[int, str] | None:
         found = best_bound(_claimed_problem(instance, tolerance, failure))
@@ -67,7 +67,8 @@ def run_audit(request: AuditRequest, progress: Progress) -> dict[str, Any]:
     )  # fmt: skip
     example = None
     if report.counterexample is not None:
-        example = request.output / f"counterexample-{time.strftime('%Y%m%d-%H%M%S')}.json"
+        content = json.dumps(report.counterexample, sort_keys=True).encode()
+        example = request.output / f"counterexample-{hashlib.sha256(content).hexdigest()[:16]}.json"
         replay.write(report.counterexample, example)
     answer = report.to_json(None if example is None else str(example))
     if "CLAIM IMPOSSIBLE" in report.flags:
@@ -90,6 +91,19 @@ def _instance(request: AuditRequest) -> HardInstance:
     if found.certificate is None:
         raise UsageError(f"no hard instance of this shape: {found.reason}")
     return from_certificate(found.certificate)
+
+
+def _claim(text: str, instance: HardInstance) -> Claim:
+    """What is claimed, in numbers of the class; seen before the game, which takes its time."""
+    words = _pairs(text.split(","), "claim")
+    if not {"tolerance", "failure"} <= words.keys() or words.keys() - {"bits-per-token", "tolerance", "failure"}:
+        raise UsageError(f"claim: {text!r} given, [bits-per-token=B,]tolerance=E,failure=D is needed")
+    values = {name: number(word, f"claim {name}") for name, word in words.items()}
+    bits = values.get("bits-per-token")
+    if bits is not None and bits < 0:
+        raise UsageError(f"claim bits-per-token: {bits} given, at least 0 is needed")
+    _claimed_problem(instance, values["tolerance"], values["failure"])
+    return Claim(None if bits is None else int(bits * instance.tokens), values["tolerance"], values["failure"])
 
 
 def _claimed_problem(instance: HardInstance, tolerance: Fraction, failure: Fraction) -> Problem:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,12 +18,13 @@ import numpy as np
 
 from kvverify.bounds.certificate import log2_up, volume_step
 from kvverify.bounds.search import Bound
-from kvverify.errors import UsageError
+from kvverify.errors import Incomplete, UsageError
 from kvverify.kernel import document
 from kvverify.kernel.check import Verdict, check
 from kvverify.problem import Problem
 
-MAX_TOKENS = 1024
+MAX_TOKENS = MAX_DIM = 1024
+MAX_BYTES = 1 << 28
 _QUERY_BITS = 24
 _FORMATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
@@ -38,52 +40,104 @@ class KeyTensor:
 
 
 def read_keys(path: Path, layer: int | None, head: int | None) -> KeyTensor:
-    """Keys from ``layers.I.keys`` (kv_heads, tokens, dim), or the one matrix of the file. Raises UsageError."""
-    data = path.read_bytes()
-    try:
-        length = int.from_bytes(data[:8], "little")
-        header = {k: v for k, v in json.loads(data[8 : 8 + length]).items() if k != "__metadata__"}
-    except ValueError:
-        raise UsageError(f"{path}: not a safetensors file") from None
-    if layer is None:
-        matrices = [name for name, entry in header.items() if len(entry["shape"]) == 2]
-        if len(matrices) != 1:
-            raise UsageError(f"{path}: {len(matrices)} matrices; choose keys by --layer and --head")
-        name = matrices[0]
-    else:
-        name = f"layers.{layer}.keys"
-        if name not in header:
-            raise UsageError(f"{path}: no tensor {name!r}; it has {', '.join(sorted(header)[:5])}")
-    entry = header[name]
-    if entry["dtype"] not in _FORMATS:
-        raise UsageError(f"{path}: {name} is {entry['dtype']}; keys are one of {', '.join(_FORMATS)}")
-    start, end = (8 + length + offset for offset in entry["data_offsets"])
-    raw = np.frombuffer(data[start:end], _FORMATS[entry["dtype"]])
-    if entry["dtype"] == "BF16":
-        raw = (raw.astype(np.uint32) << 16).view(np.float32)
-    values = raw.astype(np.float64).reshape(entry["shape"])
+    """Keys from ``layers.I.keys`` (kv_heads, tokens, dim), or the one matrix of the file.
+
+    Raises UsageError where there are none, Incomplete where they are too many.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", path.name):
+        raise UsageError(f"{path}: a certificate names its key file by letters, digits and . _ - only; rename it")
+    with path.open("rb") as stream:
+        data = stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise Incomplete(f"{path}: more than {MAX_BYTES} bytes; certify from explicit keys reads small files for now")
+    header, body = _header(path, data)
+    name = _chosen(path, header, layer)
+    values, dtype = _tensor(path, name, header[name], body)
     reference = {"name": path.name, "sha256": hashlib.sha256(data).hexdigest(), "tensor": name}
     if values.ndim == 3:
         if head is None or not 0 <= head < len(values):
-            raise UsageError(f"{path}: --head {head} given; {name} has heads 0 to {len(values) - 1}")
+            given = "none" if head is None else head
+            raise UsageError(f"{path}: --head: {given} given, {name} has heads 0 to {len(values) - 1}")
         values, reference["head"] = values[head], str(head)
-    if values.ndim != 2 or not np.isfinite(values).all():
-        raise UsageError(f"{path}: {name} must be finite, of shape (tokens, dim) or (heads, tokens, dim)")
-    if len(values) > MAX_TOKENS:
-        raise UsageError(f"{path}: {len(values)} tokens; at most {MAX_TOKENS} are certified from explicit keys")
-    return KeyTensor(values, entry["dtype"], reference, path.parent)
+    elif head is not None:
+        raise UsageError(f"{path}: --head: {head} given, but {name} is one matrix of shape {values.shape}")
+    if max(values.shape[0] / MAX_TOKENS, values.shape[1] / MAX_DIM) > 1:
+        given = "{} keys of dimension {}".format(*values.shape)
+        raise Incomplete(f"{path}: {given}; up to {MAX_TOKENS} of dimension {MAX_DIM} are certified from explicit keys")
+    if not np.isfinite(values).all():
+        raise UsageError(f"{path}: {name} holds NaN or infinity; keys must be finite")
+    return KeyTensor(values, dtype, reference, path.parent)
+
+
+def _header(path: Path, data: bytes) -> tuple[dict[str, Any], bytes]:
+    """(tensors by name, their bytes) of a safetensors file."""
+    length = int.from_bytes(data[:8], "little")
+    try:
+        if len(data) < 8 + length:
+            raise ValueError("cut short")
+        header = json.loads(data[8 : 8 + length], object_pairs_hook=_once)
+        return {name: entry for name, entry in header.items() if name != "__metadata__"}, data[8 + length :]
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise UsageError(f"{path}: not a safetensors file ({error})") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    node = dict(pairs)
+    if len(node) != len(pairs):
+        raise ValueError("a name stands twice in the header")
+    return node
+
+
+def _chosen(path: Path, header: dict[str, Any], layer: int | None) -> str:
+    """The name of the tensor that was asked for."""
+    some = ", ".join(sorted(header)[:5]) or "no tensor"
+    if layer is not None:
+        if (name := f"layers.{layer}.keys") not in header:
+            raise UsageError(f"{path}: --layer {layer} given, but there is no tensor {name!r}; it has {some}")
+        return name
+    matrices = [name for name, entry in header.items() if len(_shape(path, name, entry)) == 2]
+    if len(matrices) != 1:
+        raise UsageError(f"{path}: it has {some}; choose by --layer and --head, or give a file with one matrix")
+    return matrices[0]
+
+
+def _shape(path: Path, name: str, entry: Any) -> list[int]:
+    shape = entry.get("shape") if isinstance(entry, dict) else None
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        raise UsageError(f"{path}: not a safetensors file ({name} has no shape)")
+    return shape
+
+
+def _tensor(path: Path, name: str, entry: Any, body: bytes) -> tuple[np.ndarray, str]:
+    """A tensor of two or three dimensions as float64, and the format it was kept in."""
+    shape, dtype = _shape(path, name, entry), entry.get("dtype")
+    if dtype not in _FORMATS:
+        raise UsageError(f"{path}: {name} is {dtype}; keys are one of {', '.join(_FORMATS)}")
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise UsageError(f"{path}: {name} has shape {shape}; (tokens, dim) or (heads, tokens, dim) is needed")
+    width = np.dtype(_FORMATS[dtype]).itemsize * math.prod(shape)
+    match entry.get("data_offsets"):
+        case [int(start), int(end)] if 0 <= start <= end <= len(body) and end - start == width:
+            raw = np.frombuffer(body[start:end], _FORMATS[dtype])
+        case _:
+            raise UsageError(f"{path}: not a whole safetensors file ({name} needs {width} bytes that are not there)")
+    if dtype == "BF16":
+        raw = (raw.astype(np.uint32) << 16).view(np.float32)
+    return raw.astype(np.float64).reshape(shape), dtype
 
 
 def own_keys_bound(keys: KeyTensor, problem: Problem) -> Bound:
     """The bound for these keys, with ``max_logit`` taken on them; the problem carries the rest of the class."""
     if problem.inputs == "bf16" and keys.dtype != "BF16":
         raise UsageError(f"inputs bf16 given, the keys are {keys.dtype}")
-    scale, queries = _queries(keys.values, float(problem.max_logit))
-    relative = _relative(keys.values, queries * scale)
+    size = 2.0 ** math.frexp(np.abs(keys.values).max())[1]  # sizes of keys matter no more than the scale of queries
+    values = keys.values / size
+    scale, queries = _queries(values, float(problem.max_logit))
+    relative = _relative(values, queries * scale)
     payload = _payload(relative)
     if not len(payload):
         return Bound(problem, Fraction(0), None, "own keys", "no token takes most of the attention of its own query")
-    attention = _attention_step(relative, payload, queries, scale)
+    attention = _attention_step(relative, payload, queries, Fraction(scale) / Fraction(size))
     bounds = [_finish(keys, problem, attention, relative, payload, form) for form in ("near-identity", "ostrowski")]
     valid = [(result.bits, tree) for tree in bounds for result in (check(tree, keys.folder),)
              if result.verdict is Verdict.VALID and result.bits is not None]  # fmt: skip
@@ -128,13 +182,13 @@ def _payload(relative: np.ndarray) -> np.ndarray:
     return chosen
 
 
-def _attention_step(relative: np.ndarray, payload: np.ndarray, queries: np.ndarray, scale: float) -> dict[str, Any]:
+def _attention_step(relative: np.ndarray, payload: np.ndarray, queries: np.ndarray, scale: Fraction) -> dict[str, Any]:
     off, squares, rest = _masses(relative, payload)
     slack = 1 + 2.0**-10  # the kernel's grid raises weights by up to 2^-12
     given = {
         "payload": " ".join(map(str, payload)),
         "queries": [" ".join(str(int(x)) for x in queries[i]) for i in payload],
-        "query_scale": str(Fraction(scale)),
+        "query_scale": str(scale),
     }
     names = ("off_target_at_most", "off_target_squares_at_most", "rest_at_most")
     bounds = (off.max(), squares.mean() * slack, rest.max())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kvverify.errors import UsageError
+from kvverify.errors import Incomplete, UsageError
 from kvverify.instances.hard import HardInstance
 from kvverify.kernel import document
 from kvverify.kernel.check import Verdict, check
@@ -14,29 +14,48 @@ from kvverify.kernel.check import Verdict, check
 if TYPE_CHECKING:
     import os
 
+    from kvverify.kernel.statement import Statement
+
+MAX_SCALARS = 1 << 27
+"""Of the keys, or of the values of all heads: 1 GiB as float64."""
+_BF16_BITS = 8
+
 
 def from_certificate(source: str | os.PathLike[str] | dict[str, Any]) -> HardInstance:
     """The instance of a certificate by the volume rule on sign keys, after the kernel has accepted it.
 
     Pads are left out: without them every row has less mass off its target, so the determinant's bound still holds.
-    Raises UsageError where the certificate is not VALID or has no such instance, OSError where it cannot be read.
+    Raises UsageError where the certificate is INVALID or has no such instance, Incomplete where it is INCOMPLETE or the
+    instance too large to play, OSError where it cannot be read.
     """
     result = check(source)
     if result.verdict is not Verdict.VALID:
-        raise UsageError(f"the certificate is {result.verdict.value}: {result.reason}")
+        kind = UsageError if result.verdict is Verdict.INVALID else Incomplete
+        raise kind(f"the certificate is {result.verdict.value}: {result.reason}")
     claimed = result.statement
     assert claimed is not None
     found = document.parse(source) if isinstance(source, dict) else document.read(source)
     steps = {step.rule: step for step in found.steps}
     code = next((steps[rule] for rule in _WORDS if rule in steps), None)
     if code is None or not {"exp-bound", "budget", "leak", "determinant", "volume"} <= steps.keys():
-        raise UsageError("an audit needs a certificate by the volume rule on sign keys (kvverify certify makes one)")
+        raise UsageError(
+            f"an audit plays certificates by the volume rule on sign keys, this one is by {', '.join(steps)}; "
+            "give --tokens and --head-dim, and the audit makes its own"
+        )
     payload = int(steps["budget"].given["payload"])
+    _require_size(payload, claimed)
+    exact = document.rational(steps["exp-bound"].given["exponent"], "exponent") / 2
+    odd = exact.numerator // (exact.numerator & -exact.numerator)
+    if exact.denominator & exact.denominator - 1 or odd.bit_length() > _BF16_BITS:
+        raise UsageError(
+            f"an audit plays queries that are exact in bf16, this certificate's have entries of size {exact}; "
+            "give --tokens and --head-dim, and the audit makes its own"
+        )
     words = _WORDS[code.rule](code.given, payload)
     signs = 1.0 - 2.0 * words
     keys = np.zeros((payload, claimed.key_dim))
     keys[:, : signs.shape[1]] = signs
-    scale = float(document.rational(steps["exp-bound"].given["exponent"], "exponent") / 2)
+    scale = float(exact)
     mass = steps["leak"].gives
     off = document.rational(mass["off_target_at_most"], "leak") + document.rational(mass["rest_at_most"], "leak")
     return HardInstance(
@@ -46,6 +65,12 @@ def from_certificate(source: str | os.PathLike[str] | dict[str, Any]) -> HardIns
         max_logit=claimed.max_logit, tolerance=claimed.tolerance, failure=claimed.failure, inputs=claimed.inputs,
         state_bits_at_least=claimed.state_bits_at_least, certificate=found.digest,
     )  # fmt: skip
+
+
+def _require_size(payload: int, claimed: Statement) -> None:
+    scalars = payload * max(claimed.key_dim, claimed.value_dim * claimed.streams)
+    if scalars > MAX_SCALARS:
+        raise Incomplete(f"a game of {payload} tokens would hold {scalars} scalars, at most {MAX_SCALARS} are played")
 
 
 def _bits(rows: list[str]) -> np.ndarray:

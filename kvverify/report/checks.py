@@ -36,6 +36,8 @@ def check_all(
     found = [file for path in paths for file in _certificates(path)]
     if not found:
         raise UsageError(f"no certificate (*.json) found in {', '.join(map(str, paths))}")
+    if files is not None and not files.is_dir():
+        raise UsageError(f"--files {files}: no such folder")
     if changed_since is not None:
         changed = _changed(changed_since)
         found = [file for file in found if file.resolve() in changed]
@@ -47,10 +49,15 @@ def _certificates(path: Path) -> list[Path]:
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder")
     if path.is_dir():
-        return sorted(
-            Path(folder, name) for folder, _, names in os.walk(path) for name in names if name.endswith(".json")
-        )
+        walk = os.walk(path, onerror=_stop)
+        found = sorted(Path(folder, name) for folder, _, names in walk for name in names if name.endswith(".json"))
+        return [file for file in found if file.is_file() or not file.exists()]  # no pipes, but links that lead nowhere
     return [path]
+
+
+def _stop(error: OSError) -> None:
+    """A folder that cannot be read is not one without certificates."""
+    raise error
 
 
 def is_certificate(path: Path) -> bool:
@@ -68,7 +75,8 @@ def _changed(revision: str) -> set[Path]:
     try:
         top = _git([*git, "rev-parse", "--show-toplevel"]).strip()
         # The end of options, so that a revision is never read as one.
-        changed = _git([*git, "-C", top, "diff", "--name-only", "-z", "--end-of-options", revision, "--"])
+        diff = [*git, "-C", top, "diff", "--no-ext-diff", "--name-only", "-z"]
+        changed = _git([*diff, "--end-of-options", revision, "--"])
         changed += _git([*git, "-C", top, "ls-files", "--others", "--exclude-standard", "-z"])
     except FileNotFoundError:
         raise UsageError("--changed-since needs git") from None
@@ -76,7 +84,7 @@ def _changed(revision: str) -> set[Path]:
 
 
 def _git(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, errors="surrogateescape", check=False)
     if done.returncode:
         raise UsageError(f"--changed-since: git says {done.stderr.strip() or 'no'}")
     return done.stdout
@@ -84,17 +92,23 @@ def _git(command: list[str]) -> str:
 
 def _statement(path: Path) -> dict[str, Any]:
     try:
-        tree = json.loads(path.read_text())
-    except ValueError:
-        tree = None
-    if not isinstance(tree, dict) or not isinstance(tree.get(_BOUND), str) or not tree[_BOUND].isdigit():
-        raise UsageError(f"{path}: a statement is an object of strings with {_BOUND!r}, as in a certificate")
+        tree = document.load(path)
+        document.integer(tree.get(_BOUND), _BOUND)
+    except (document.Malformed, document.OverLimit) as error:
+        raise UsageError(
+            f"{path}: a statement is an object of strings with {_BOUND!r}, as in a certificate ({error})"
+        ) from None
     return tree
 
 
 def _check(path: Path, files: Path | None, wanted: dict[str, Any] | None) -> Outcome:
     begin = time.perf_counter()
-    data = path.read_bytes()
+    try:
+        data = _read(path)
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+        result = Result(Verdict.INCOMPLETE, "", None, reason, None, None, ())
+        return Outcome(path, result, None, time.perf_counter() - begin)
     result = check(data, files if files is not None else path.parent)
     opinion = None
     if result.verdict is Verdict.VALID:
@@ -106,6 +120,12 @@ def _check(path: Path, files: Path | None, wanted: dict[str, Any] | None) -> Out
         elif wanted is not None:
             result = _compare(result, json.loads(data)["statement"], wanted)
     return Outcome(path, result, opinion, time.perf_counter() - begin)
+
+
+def _read(path: Path) -> bytes:
+    """The file's bytes, no more than the kernel reads: it may be larger than memory, or never end."""
+    with path.open("rb") as stream:
+        return stream.read(document.MAX_BYTES + 1)
 
 
 def _compare(result: Result, claimed: dict[str, Any], wanted: dict[str, Any]) -> Result:
@@ -145,8 +165,8 @@ def checks_text(outcomes: list[Outcome]) -> str:
     for outcome in outcomes:
         result = outcome.result
         where = f" at step {result.step!r}" if result.step else ""
-        detail = f"{where}: {result.reason}" if result.reason else f" (Arb {outcome.opinion})"
-        lines.append(f"{result.verdict.value:10} {outcome.path}: {result.claim}{detail}")
+        claim = f"{result.claim}{where}" if result.reason else f"{result.claim} (Arb {outcome.opinion})"
+        lines.append(": ".join(filter(None, (f"{result.verdict.value:10} {outcome.path}", claim, result.reason))))
     counts = checks_json(outcomes)["counts"]
     return "\n".join(
         [*lines, f"{counts['valid']} valid, {counts['invalid']} invalid, {counts['incomplete']} incomplete"]
@@ -162,10 +182,16 @@ def junit_bytes(outcomes: list[Outcome]) -> bytes:
     )  # fmt: skip
     for outcome in outcomes:
         case = ElementTree.SubElement(
-            suite, "testcase", classname="certificate", name=str(outcome.path), time=f"{outcome.seconds:.3f}"
+            suite, "testcase", classname="certificate", name=_xml(str(outcome.path)), time=f"{outcome.seconds:.3f}"
         )
         kind = {Verdict.INVALID: "failure", Verdict.INCOMPLETE: "error"}.get(outcome.result.verdict)
         if kind:
-            ElementTree.SubElement(case, kind, message=f"{outcome.result.step or ''} {outcome.result.reason}".strip())
+            message = f"{outcome.result.step or ''} {outcome.result.reason}".strip()
+            ElementTree.SubElement(case, kind, message=_xml(message))
     report: bytes = ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
     return report
+
+
+def _xml(text: str) -> str:
+    """What XML cannot hold (control characters, bytes that are no UTF-8) as backslash escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
