@@ -45,7 +45,7 @@ def budget(context: Context, uses: dict[str, Fact], given: Node, gives: Node) ->
     """Queries at scale c = exponent cost the logit c * unit on every key of the body: it must be within ``max_logit``.
 
     The first ``payload`` keys carry the secret; the remaining tokens are pads of value 0. With a tilt, its strength is
-    left of the budget for one further coordinate of the query. Source: ours (bounds 3, 4).
+    left of the budget for one further coordinate of the query. Source: ours.
     """
     fields(uses, "uses", {"keys", "decay"}, {"tilt"})
     tilt = premise(uses, "tilt", Tilt) if "tilt" in uses else None
@@ -113,7 +113,8 @@ def separation(context: Context, uses: dict[str, Fact], given: Node, gives: Node
     """Values 0 and 1 are told apart under the relative tolerance eta when (1 - eta) > (1 + eta) sigma, strictly.
 
     Bit 1 answers at least (1 - eta)/D, bit 0 at most (1 + eta) sigma/D with one D that does not depend on values; pads
-    and the asker's own token have value 0 and are in D only. Source: claims C2, this sharp form ours.
+    and the asker's own token have value 0 and are in D only. Source: the reduction of Haris and
+    Onak (COLT 2025), this sharp form ours.
     """
     leak_fact = _leak(uses)
     fields(given, "given", set())
@@ -129,7 +130,7 @@ def levels(context: Context, uses: dict[str, Fact], given: Node, gives: Node) ->
 
     Answers to neighbouring levels differ by 2/((L-1) D) up to 2 sigma/D of other payload and 2 eps of error, D the
     row's sum. For bf16 inputs eps grows by the rounding of a value unless all levels are exact (L - 1 a power of two up
-    to 512). Source: bounds 1, sharpened (ours): pads have a known value, so they weigh in D only.
+    to 512). Source: ours; pads have a known value, so they weigh in D only.
     """
     leak_fact = _leak(uses)
     fields(given, "given", set())

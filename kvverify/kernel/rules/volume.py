@@ -1,7 +1,7 @@
 """The volume rule: bits of state from the determinant of an attention matrix. Proofs: docs/proofs/volume.md.
 
 No separation is needed: values are uniform on [-1, 1], answers are known up to an interval, and entropy does the rest.
-Source: ours (bounds 2); Ostrowski's determinant bound.
+Source: ours; Ostrowski's determinant bound.
 """
 
 from __future__ import annotations
