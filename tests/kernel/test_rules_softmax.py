@@ -7,7 +7,7 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kvverify.codes import by_name
@@ -23,7 +23,14 @@ def leak_of(others: list[Fraction], rest: Fraction) -> dict[str, Leak]:
     return {"leak": Leak(1 + len(others), Row(sum(others, Fraction(0)), rest), Fraction(9))}
 
 
-@given(st.lists(MASS, max_size=2), MASS, st.fractions(0, Fraction(19, 20), max_denominator=20))
+SMALL = st.fractions(0, Fraction(1, 2), max_denominator=12)
+
+
+@given(st.lists(SMALL, max_size=2), MASS, st.fractions(0, Fraction(19, 20), max_denominator=20))
+@example([Fraction(1, 3)], Fraction(0), Fraction(1, 2))  # equality
+@example([Fraction(1, 2), Fraction(1, 2)], Fraction(1), Fraction(0))
+@example([Fraction(1, 4)], Fraction(0), Fraction(1, 2))
+@example([Fraction(2, 5)], Fraction(0), Fraction(1, 2))  # between the two thresholds of a wrong side
 def test_separation_holds_exactly_where_the_answers_never_meet(
     others: list[Fraction], rest: Fraction, eta: Fraction
 ) -> None:
@@ -39,7 +46,7 @@ def test_separation_holds_exactly_where_the_answers_never_meet(
 
 
 @given(
-    st.lists(st.fractions(0, Fraction(1, 2), max_denominator=12), max_size=2),
+    st.lists(SMALL, max_size=2),
     MASS,
     st.integers(2, 5),
     st.fractions(Fraction(1, 50), Fraction(1, 2), max_denominator=50),

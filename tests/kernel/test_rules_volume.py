@@ -97,6 +97,13 @@ def test_the_exact_form_allows_for_every_matrix_within_the_enclosures(m: Entries
     other = [[x + width * shares[i * n + j] for j, x in enumerate(row)] for i, row in enumerate(m)]
     leak = leak_of(m, Fraction(0), width)
     sums = sum((log2(1 + row.off_target) for row in leak.rows), ball(0))
+    sizes = [sum((abs(x) for x in row), Fraction(0)) for row in m]
+    least = abs(leibniz(m)) - (prod(s + n * width for s in sizes) - prod(sizes))  # what the rule allows for
+    if least > 0:
+        best = down(log2(least) - sums - ball(TINY), 40)
+        assert accepts("determinant", {"leak": leak}, {"form": "exact"}, {"log2_det_at_least": best})
+        over = {"log2_det_at_least": best + Fraction(1, 1 << 38)}
+        assert not accepts("determinant", {"leak": leak}, {"form": "exact"}, over)
     truth = abs(leibniz(other))
     if truth:
         beyond = down(log2(truth) - sums, 40) + Fraction(1, 1 << 39)
