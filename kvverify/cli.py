@@ -147,6 +147,8 @@ def certify(
         return
     path = _write(found, output)
     _print(bound_json(found, 16, path) if as_json else bound_text(found, 16, path))
+    if path is not None and keys is not None and path.parent.resolve() != keys.parent.resolve():
+        _say(f"kvverify: the certificate refers to {keys.name}: check it beside that file, or with --files FOLDER")
     raise typer.Exit(0 if found.certificate else 3)
 
 

@@ -57,8 +57,14 @@ def _leak_steps(
         terms.append((e, max(0, min(number, left))))
         left -= number
     pads = problem.tokens - payload
-    weighed = (terms, [(2 * e, n) for e, n in terms], [(place.own, 1), (place.pad, pads)])
-    sums = [_up(_weigh(part, z), 64) for part in weighed]
+    sums = [
+        _up(total, 64)
+        for total in (
+            _weigh(terms, z),
+            _weigh([(2 * e, n) for e, n in terms], z),
+            _weigh([(place.own, 1)], z) + pads * _half_power(z, place.pad_twice),
+        )
+    ]
     names = ("off_target_at_most", "off_target_squares_at_most", "rest_at_most")
     uses = {"keys": "keys", "decay": f"decay{name}"} | ({} if strength is None else {"tilt": "tilt"})
     cost = exponent * place.unit + (strength or 0)
@@ -162,6 +168,11 @@ def _round_scale(exponent: Fraction, bits: int) -> Fraction:
 
 def _weigh(terms: list[tuple[int, int]], z: Fraction) -> Fraction:
     return sum((n * z**e for e, n in terms if n), Fraction(0))
+
+
+def _half_power(z: Fraction, twice: int) -> Fraction:
+    """z^(twice/2), its root rounded up."""
+    return z ** (twice // 2) * (_up(_ball_up(lambda: arb(_fmpq(z)).sqrt()), 200) if twice % 2 else 1)
 
 
 def log2_up(x: Fraction) -> Fraction:

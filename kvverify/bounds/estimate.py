@@ -18,10 +18,10 @@ BF16_ROUNDING = Fraction(1, 512)  # of a value in [-1, 1]; bounds on outputs mov
 
 @dataclass(frozen=True)
 class Scaling:
-    """Logit per unit of the scale on the whole body, and the least exponents of a pad and of an own token."""
+    """Logit per unit of the scale on the whole body, and the least exponents of a pad (twice) and an own token."""
 
     unit: Fraction
-    pad: int
+    pad_twice: int
     own: int
 
 
@@ -48,14 +48,14 @@ def scaling(family: KeyFamily, problem: Problem) -> Scaling:
     if isinstance(family, SignKeys):
         even = family.length.bit_length() % 2 == 1 and family.length & (family.length - 1) == 0
         unit = family.unit * (Fraction(128, 127) if ball and bf16 and not even else 1)
-        return Scaling(unit, family.length // 2, family.length)
+        return Scaling(unit, family.length, family.length)
     if isinstance(family, Paraboloid):
         top = family.top
         if not ball:
-            return Scaling(family.unit, top, top)
+            return Scaling(family.unit, 2 * top, top)
         root = math.isqrt(top + top * top)
-        return Scaling(Fraction(math.isqrt((4 * top + 1) * (top + top * top)) + 1), root, root)
-    return Scaling(family.unit, family.own_exponent // 2, family.own_exponent)
+        return Scaling(Fraction(math.isqrt((4 * top + 1) * (top + top * top)) + 1), 2 * root, root)
+    return Scaling(family.unit, family.own_exponent, family.own_exponent)
 
 
 def divergence(tolerance: float, failure: float) -> float:
@@ -115,7 +115,7 @@ def _masses(
     capped = np.diff(nearest, prepend=0.0, axis=1)
     weights = np.exp(-np.outer(exponents, scales))
     pads = np.array([[float(problem.tokens - size)] for size in sizes])
-    rest = np.exp(-scales * place.own) + pads * np.exp(-scales * place.pad)
+    rest = np.exp(-scales * place.own) + pads * np.exp(-scales * place.pad_twice / 2)
     return capped @ weights, capped @ weights**2, rest
 
 

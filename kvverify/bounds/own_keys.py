@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from kvverify.kernel import document
 from kvverify.kernel.check import Verdict, check
 from kvverify.problem import Problem
 
-MAX_TOKENS = MAX_DIM = 1024
+MAX_TOKENS, MAX_DIM = 512, 1024
+_ALWAYS = 128  # keys whose every exponential the kernel may work out anew, within the work of one check
 MAX_BYTES = 1 << 28
 _QUERY_BITS = 24
 _FORMATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
@@ -130,6 +131,8 @@ def own_keys_bound(keys: KeyTensor, problem: Problem) -> Bound:
     """The bound for these keys, with ``max_logit`` taken on them; the problem carries the rest of the class."""
     if problem.inputs == "bf16" and keys.dtype != "BF16":
         raise UsageError(f"inputs bf16 given, the keys are {keys.dtype}")
+    if not np.ptp(keys.values, axis=0).any():
+        return Bound(problem, Fraction(0), None, "own keys", "all keys are the same, so that no query tells them apart")
     size = 2.0 ** math.frexp(np.abs(keys.values).max())[1]  # sizes of keys matter no more than the scale of queries
     values = keys.values / size
     scale, queries = _queries(values, float(problem.max_logit))
@@ -138,17 +141,20 @@ def own_keys_bound(keys: KeyTensor, problem: Problem) -> Bound:
     if not len(payload):
         return Bound(problem, Fraction(0), None, "own keys", "no token takes most of the attention of its own query")
     attention = _attention_step(relative, payload, queries, Fraction(scale) / Fraction(size))
-    bounds = [_finish(keys, problem, attention, relative, payload, form) for form in ("near-identity", "ostrowski")]
-    valid = [(result.bits, tree) for tree in bounds for result in (check(tree, keys.folder),)
-             if result.verdict is Verdict.VALID and result.bits is not None]  # fmt: skip
-    if not valid:
-        return Bound(
-            problem, Fraction(0), None, "own keys", f"the kernel refused: {check(bounds[0], keys.folder).reason}"
-        )
-    bits, tree = max(valid, key=lambda pair: pair[0])
-    if bits < 1:
-        return Bound(problem, Fraction(0), None, "own keys", "the attention is too diffuse for this tolerance")
-    return Bound(problem, bits, tree, f"own keys, {len(payload)} of {len(keys.values)} tokens", None)
+    best, reason = Bound(problem, Fraction(0), None, "own keys", ""), "the attention is too diffuse for this tolerance"
+    for form in ("near-identity", "ostrowski"):
+        tree = _finish(keys, problem, attention, relative, payload, form)
+        if Fraction(tree["steps"][-1]["gives"]["bits_at_least"]) < 1:
+            continue
+        result = check(tree, keys.folder)
+        if result.verdict is Verdict.INCOMPLETE:  # the steps before the determinant are the same
+            reason = f"the kernel refused: {result.reason}; {_ALWAYS} keys of like sizes and logits to 2048 always fit"
+            break
+        if result.verdict is Verdict.INVALID:
+            reason = f"the kernel refused: {result.reason}"
+        elif result.bits is not None and result.bits > best.bits:
+            best = Bound(problem, result.bits, tree, f"own keys, {len(payload)} of {len(keys.values)} tokens", None)
+    return best if best.certificate is not None else replace(best, reason=reason)
 
 
 def _queries(keys: np.ndarray, max_logit: float) -> tuple[float, np.ndarray]:
@@ -184,7 +190,8 @@ def _payload(relative: np.ndarray) -> np.ndarray:
 
 def _attention_step(relative: np.ndarray, payload: np.ndarray, queries: np.ndarray, scale: Fraction) -> dict[str, Any]:
     off, squares, rest = _masses(relative, payload)
-    slack = 1 + 2.0**-10  # the kernel's grid raises weights by up to 2^-12
+    slack = 1 + 2.0**-10  # the kernel's grid raises weights by up to 2^-12, and each to 2^-80 at least
+    least = Fraction(relative.shape[1], 1 << 80)
     given = {
         "payload": " ".join(map(str, payload)),
         "queries": [" ".join(str(int(x)) for x in queries[i]) for i in payload],
@@ -192,15 +199,15 @@ def _attention_step(relative: np.ndarray, payload: np.ndarray, queries: np.ndarr
     }
     names = ("off_target_at_most", "off_target_squares_at_most", "rest_at_most")
     bounds = (off.max(), squares.mean() * slack, rest.max())
-    gives = {name: str(_up(float(x) * slack)) for name, x in zip(names, bounds, strict=True)}
+    gives = {name: str(_up(float(x) * slack) + least) for name, x in zip(names, bounds, strict=True)}
     return {"id": "leak", "rule": "attention-row", "uses": {}, "given": given, "gives": gives}
 
 
 def _masses(relative: np.ndarray, payload: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Off-target mass, sum of its squares, and all other mass of each payload row."""
     block = relative[np.ix_(payload, payload)] - np.eye(len(payload))
-    off = block.sum(axis=1)
-    return off, (block**2).sum(axis=1), relative[payload].sum(axis=1) - 1 - off
+    rest = np.delete(relative[payload], payload, axis=1)  # summed by itself: as a difference it would drown in rounding
+    return block.sum(axis=1), (block**2).sum(axis=1), rest.sum(axis=1)
 
 
 def _finish(

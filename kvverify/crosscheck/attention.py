@@ -59,7 +59,7 @@ def leak(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Leak:
     pads = case.statement.tokens - payload
     case.at_most(
         "mass of pads and own token <= rest_at_most",
-        lambda: (pads * arb(z) ** keys.pad + arb(z) ** keys.own, arb(stated.rest)),
+        lambda: (pads * arb(z).sqrt() ** keys.pad_twice + arb(z) ** keys.own, arb(stated.rest)),
     )
     return replace(stated, scaled=scaled)
 

@@ -16,15 +16,15 @@ from kvverify.kernel.document import Node
 class Keys:
     """``size`` keys; token l weighs exp(-c e) relative to its row's target, e counted by ``exponents`` (dominating).
 
-    ``square``: of the largest logit on the whole body at c = 1, so that no root is taken. ``pad`` and ``own``: least
-    exponents of a fixed further key and of the asker's own. ``bf16``: exact in bf16.
+    ``square``: of the largest logit on the whole body at c = 1, so that no root is taken. ``pad_twice``: twice the
+    least exponent of a fixed further key; ``own``: the least of the asker's own. ``bf16``: exact in bf16.
     """
 
     size: int
     dim: int
     exponents: dict[int, int]
     square: fmpq
-    pad: int
+    pad_twice: int
     own: int
     bf16: bool
 

@@ -98,7 +98,7 @@ def explicit_keys(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -
     must(shortest >= 1, "no key is zero")
     eight_bits = all((abs(x) // (x & -x)).bit_length() <= 8 for row in rows for x in row if x)
     square = _explicit_square(case, rows, largest, int(max(squares)))
-    return Keys(size, dim, stated, square, shortest, 2 * shortest, eight_bits)
+    return Keys(size, dim, stated, square, 2 * shortest, 2 * shortest, eight_bits)
 
 
 def _explicit_square(case: Case, rows: list[list[int]], largest: int, longest: int) -> fmpq:
@@ -139,7 +139,7 @@ def paraboloid(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> K
         own, square = isqrt(norm), fmpq((4 * longest + 1) * norm)
     else:
         own, square = longest, fmpq(longest * (2 * (dim - 1) * (side - 1) + 1)) ** 2
-    return Keys(size, dim, exponents, square, own, own, bf16=False)
+    return Keys(size, dim, exponents, square, 2 * own, own, bf16=False)
 
 
 def _sign_keys(case: Case, size: int, length: int, exponents: dict[int, int]) -> Keys:
@@ -150,7 +150,7 @@ def _sign_keys(case: Case, size: int, length: int, exponents: dict[int, int]) ->
         while (entry := isqrt((1 << 2 * scale) // length)) < 128:
             scale += 1
         square = fmpq(length << 2 * scale, 4 * entry * entry)
-    return Keys(size, length, exponents, square, length // 2, length, bf16=True)
+    return Keys(size, length, exponents, square, length, length, bf16=True)
 
 
 def _counts(gives: Node, name: str) -> dict[int, int]:

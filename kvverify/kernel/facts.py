@@ -46,15 +46,16 @@ class Keys:
     """``size`` distinct keys with queries such that token l weighs exp(-c e_il) relative to target i, for any c > 0.
 
     ``exponents`` dominates every row: at most as many off-target tokens with e_il <= e as its counts up to e say.
-    ``unit``: the logit that a query costs on the whole body, per unit of c. ``pad``, ``own``: the least exponents of a
-    fixed further key in the body, and of a key that the asker chooses. ``bf16``: keys are exact in bf16.
+    ``unit``: the logit that a query costs on the whole body, per unit of c. ``pad_twice``: twice the least exponent of
+    a fixed further key in the body; ``own``: the least exponent of a key that the asker chooses. ``bf16``: keys are
+    exact in bf16.
     """
 
     size: int
     dim: int
     exponents: tuple[tuple[int, int], ...]
     unit: Fraction
-    pad: int
+    pad_twice: int
     own: int
     bf16: bool
 

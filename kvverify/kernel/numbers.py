@@ -7,6 +7,7 @@ true value, ``*_upper`` one that is at least it. docs/proofs/numbers.md says how
 from __future__ import annotations
 
 from fractions import Fraction
+from math import isqrt
 
 from kvverify.kernel.document import OverLimit
 
@@ -60,6 +61,12 @@ def power_upper(z: Fraction, exponent: int) -> Fraction:
         base = -(-base * base >> _POWER_BITS)
         exponent >>= 1
     return Fraction(result, 1 << _POWER_BITS)
+
+
+def root_upper(z: Fraction) -> Fraction:
+    """An upper bound on the square root of z >= 0, on the grid of 2^-2048."""
+    square = -(-(z.numerator << 2 * _POWER_BITS) // z.denominator)
+    return Fraction(isqrt(square) + (isqrt(square) ** 2 < square), 1 << _POWER_BITS)
 
 
 def log2_lower(x: Fraction | int) -> Fraction:

@@ -55,7 +55,7 @@ def _rows(name: str, problem: Problem) -> Iterator[tuple[int, Row]]:
     paraboloid = name.startswith("paraboloid")
     if family.dim > problem.key_dim or (problem.inputs == "bf16" and paraboloid):
         return
-    unit, pad, own = family.unit, family.dim // 2, family.dim
+    unit, pad, own = family.unit, family.dim / 2, family.dim
     if paraboloid:
         pad = own = family.own_exponent
     if problem.body == "ball" and paraboloid:

@@ -26,7 +26,7 @@ class Keys:
     half: Fraction
     histogram: Histogram
     unit: Fraction
-    pad: int
+    pad_twice: int
     own: int
     own_keys: np.ndarray
     pad_key: np.ndarray
@@ -122,7 +122,7 @@ def _signs(words: np.ndarray, stated: Histogram, body: str, inputs: str) -> Keys
             scale = 1 / _bf16_below_root(length)
             squared, unit = scale**2, unit * Fraction(128, 127)
     return Keys(
-        signs, signs, Fraction(1, 2), stated, unit, length // 2, length, -signs, np.zeros(length, np.int64),
+        signs, signs, Fraction(1, 2), stated, unit, length, length, -signs, np.zeros(length, np.int64),
         scale, squared, True,
     )  # fmt: skip
 
@@ -161,7 +161,7 @@ def _explicit(given: Any, gives: Any, body: str, inputs: str) -> Keys:
     exact = all(_significant(int(x)) <= 8 for x in keys.flat)
     shortest = int(squares.min())
     return Keys(
-        keys, keys, Fraction(1), stated, unit, shortest, 2 * shortest, -keys, np.zeros(keys.shape[1], np.int64),
+        keys, keys, Fraction(1), stated, unit, 2 * shortest, 2 * shortest, -keys, np.zeros(keys.shape[1], np.int64),
         scale, squared, exact,
     )  # fmt: skip
 
@@ -205,7 +205,7 @@ def _paraboloid(given: Any, gives: Any, body: str) -> Keys:
         unit = Fraction(isqrt(longest * int((queries**2).sum(axis=1).max())) + 1)
     own = -int(pad[-1])
     owns = np.repeat(pad[None, :], len(keys), axis=0)
-    return Keys(keys, queries, Fraction(1), histogram, unit, own, own, owns, pad, scale, squared, False)
+    return Keys(keys, queries, Fraction(1), histogram, unit, 2 * own, own, owns, pad, scale, squared, False)
 
 
 def _bits(text: str) -> np.ndarray:

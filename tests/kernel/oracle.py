@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, comb
+from math import ceil, comb, isqrt
 from pathlib import Path
 from typing import Any
 
@@ -148,13 +148,23 @@ def masses(step: Node) -> tuple[Fraction, Fraction, Fraction]:
     return off_target, squares, rest
 
 
+def half_power(z: Fraction, twice: int) -> Fraction:
+    """z^(twice/2); a root that is no rational is rounded up to 2^-400."""
+    if twice % 2 == 0:
+        return z ** (twice // 2)
+    square = z**twice
+    scaled = -(-(square.numerator << 800) // square.denominator)
+    root = isqrt(scaled)
+    return Fraction(root + (root * root < scaled), 1 << 400)
+
+
 def leak_sums(keys: Keys, z: Fraction, payload: int, tokens: int) -> tuple[Fraction, Fraction, Fraction]:
     """sigma, F and rest over the payload - 1 nearest of the histogram, one token at a time."""
     nearest = [e for e, n in sorted(keys.histogram.items()) for _ in range(min(n, payload))][: payload - 1]
     return (
         sum((z**e for e in nearest), Fraction(0)),
         sum((z ** (2 * e) for e in nearest), Fraction(0)),
-        z**keys.own + (tokens - payload) * z**keys.pad,
+        z**keys.own + (tokens - payload) * half_power(z, keys.pad_twice),
     )
 
 

@@ -266,7 +266,7 @@ def test_any_tree_in_any_place_gives_a_verdict(control: Any, data: st.DataObject
     signed = rebuild(mutant) if where != ("digest",) else mutant
     if bounded(json.dumps(signed).encode()).verdict is Verdict.VALID:
         # A statement's or a step's number may have become weaker; nothing else may pass.
-        assert isinstance(tree, str)
+        assert isinstance(tree, str) or mutant == control.tree
 
 
 def test_a_tree_that_contains_itself() -> None:

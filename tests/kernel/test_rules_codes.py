@@ -38,7 +38,7 @@ def agrees(step: dict[str, Any]) -> None:
     for body, inputs in BODIES:
         fact, truth = proved(step, body, inputs), families.family(step, body, inputs)
         assert (fact.size, fact.dim, dict(fact.exponents)) == (truth.size, truth.dim, truth.histogram)
-        assert (fact.unit, fact.pad, fact.own) == (truth.unit, truth.pad, truth.own)
+        assert (fact.unit, fact.pad_twice, fact.own) == (truth.unit, truth.pad_twice, truth.own)
         assert inputs == "real" or fact.bf16 is truth.bf16
 
 
@@ -104,6 +104,30 @@ def test_a_parity_that_is_not_the_dual() -> None:
     for wrong in (parity[:-1], [*parity[:-1], parity[0]], [*parity[:-1], "10000000"], [p + "0" for p in parity], []):
         with pytest.raises((Rejected, Malformed)):
             proved({**step, "given": {**step["given"], "parity": wrong}})
+
+
+@pytest.mark.parametrize("again", [[], [0], [1]], ids=["too few", "one twice", "another twice"])
+def test_a_parity_of_a_larger_code(again: list[int]) -> None:
+    """Three independent checks define a code of dimension 5, with the histogram that MacWilliams would then give."""
+    step = with_parity("reed-muller(1,3)")
+    parity = step["given"]["parity"][:-1]
+    everything = np.array(list(product((0, 1), repeat=8)))
+    larger = everything[~(everything @ families._span(parity).T % 2).any(axis=1)]
+    assert len(larger) == 32
+    weights = {str(e): str(n) for e, n in families.counted(larger.sum(axis=1)).items()}
+    given_ = {**step["given"], "parity": [*parity, *(parity[i] for i in again)]}
+    assert not accepts("linear-code", {}, given_, {"weights": weights})
+
+
+@pytest.mark.parametrize("representatives", [["00", "00"], ["01", "10", "01"], ["11", "00"]])
+def test_coinciding_words_are_refused_whatever_is_stated(representatives: list[str]) -> None:
+    generator = [] if len(set(representatives)) < len(representatives) else ["11"]
+    for weights in ({}, {"1": "9"}, {"2": "9"}):
+        given_ = {"generator": generator, "representatives": representatives}
+        assert not accepts("coset-union", {}, given_, {"weights": weights})
+        rows = [" ".join("1" if c == "0" else "-1" for c in r) for r in representatives]
+        if not generator:
+            assert not accepts("explicit-keys", {}, {"keys": rows}, {"exponents": weights})
 
 
 @given(words((1, 8), (1, 9)), st.booleans())
@@ -221,7 +245,7 @@ def test_the_logit_is_the_largest_on_the_body(name: str, body: str) -> None:
     own = (queries * (truth.keys - truth.own_keys) / scale).sum(axis=1)
     pad = (queries * (truth.keys - truth.pad_key) / scale).sum(axis=1)
     assert own.min() >= fact.own - 1e-9
-    assert pad.min() >= fact.pad - 1e-9
+    assert pad.min() >= fact.pad_twice / 2 - 1e-9
 
 
 @settings(max_examples=30)

@@ -3,7 +3,7 @@
 Key (-1)^c for a codeword c of length L, query C (-1)^c: the score of words at distance w is C (L - 2w), so relative to
 the target a token weighs exp(-2C w); the exponent of these rules is w, with c = 2C. On the cube |q|_1 = C L = c L/2;
 in the ball keys are divided by sqrt(L) and queries multiplied by it, so |q|_2 = C L as well. The asker's own key is the
-negated target (exponent L), a pad has key 0 (exponent L/2, rounded down). Proofs: docs/proofs/codes.md.
+negated target (exponent L), a pad has key 0 (exponent L/2). Proofs: docs/proofs/codes.md.
 Source: ours; MacWilliams (1963) for the dual's histogram.
 """
 
@@ -174,7 +174,7 @@ def _sign_keys(context: Context, size: int, length: int, histogram: dict[int, in
     if statement.body == "ball" and statement.inputs == "bf16" and not _power_of_four(length):
         # Entries 1/sqrt(L) are rounded down to 8 significant bits, which costs the query at most 1/(1 - 1/128).
         unit *= Fraction(128, 127)
-    return Keys(size, length, tuple(sorted(histogram.items())), unit, length // 2, length, bf16=True)
+    return Keys(size, length, tuple(sorted(histogram.items())), unit, length, length, bf16=True)
 
 
 def _power_of_four(n: int) -> bool:

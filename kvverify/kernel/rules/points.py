@@ -51,7 +51,7 @@ def explicit_keys(context: Context, uses: dict[str, Fact], given: Node, gives: N
     unit, exact = _unit(context, keys, largest, max(squares))
     shortest = min(squares)
     need(shortest >= 1, "no key is zero")
-    return Keys(len(keys), dim, tuple(sorted(stated.items())), unit, shortest, 2 * shortest, bf16=exact)
+    return Keys(len(keys), dim, tuple(sorted(stated.items())), unit, 2 * shortest, 2 * shortest, bf16=exact)
 
 
 def _unit(context: Context, keys: list[list[int]], largest: int, square: int) -> tuple[Fraction, bool]:
@@ -93,7 +93,7 @@ def paraboloid(context: Context, uses: dict[str, Fact], given: Node, gives: Node
     further = size - 1 - sum(histogram.values())
     if further > 0:
         histogram[cutoff + 1] = further
-    return Keys(size, dim, tuple(sorted(histogram.items())), unit, own, own, bf16=False)
+    return Keys(size, dim, tuple(sorted(histogram.items())), unit, 2 * own, own, bf16=False)
 
 
 def _theta(context: Context, side: int, dim: int, cutoff: int) -> dict[int, int]:

@@ -24,7 +24,7 @@ from kvverify.kernel.facts import (
     premise,
     present,
 )
-from kvverify.kernel.numbers import exp_lower, power_upper
+from kvverify.kernel.numbers import exp_lower, power_upper, root_upper
 
 MAX_ALPHABET = 1 << 64
 
@@ -82,7 +82,8 @@ def leak(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> L
             left -= number
     pads = context.statement.tokens - scaled.payload
     off_target, squares = _weigh(context, terms, z), _weigh(context, [(2 * e, n) for e, n in terms], z)
-    rest = _weigh(context, [(keys.own, 1), (keys.pad, pads)], z)
+    half = root_upper(z) if keys.pad_twice % 2 else Fraction(1)
+    rest = _weigh(context, [(keys.own, 1)], z) + half * _weigh(context, [(keys.pad_twice // 2, pads)], z)
     need(
         off_target <= stated.worst.off_target,
         "off-target mass <= off_target_at_most",
