@@ -283,7 +283,7 @@ def _midpoints(x: np.ndarray, cells: int) -> np.ndarray:
 
 def loose(strength: Fraction, sigma: Fraction, rest: Fraction, squares_: Fraction, payload: int) -> dict[str, Leak]:
     """Two leaks over one key step; the key reads have the larger mass."""
-    keys = Keys(8, 3, ((1, 7),), Fraction(3, 2), 1, 3, bf16=True)
+    keys = Keys(8, 3, ((1, 7),), Fraction(3, 2), 3, 3, bf16=True)
     scaled = Scaled(keys, Fraction(1, 2), payload, Tilt(strength, tanh_half(strength)))
     key_side = Leak(payload, Row(sigma, rest), squares_, scaled)
     return {"values": Leak(payload, Row(sigma / 2, rest), squares_, replace(scaled, tilt=None)), "keys": key_side}
