@@ -6,8 +6,6 @@ import base64
 import dataclasses
 import json
 import math
-import os
-import tempfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,8 +21,9 @@ from kvverify.audit.target import Target, locate
 from kvverify.audit.verdict import Claim, refuted
 from kvverify.errors import Incomplete, UsageError
 from kvverify.instances.hard import HardInstance
+from kvverify.kernel.document import write_bytes
 
-SCHEMA = "kvverify.counterexample/1"
+SCHEMA = "kvverify-counterexample/1"
 MAX_FILE_BYTES = 1 << 28
 _ARRAYS = ("keys", "queries", "own_keys")
 
@@ -81,15 +80,7 @@ def describe(game: referee.Game, record: referee.Record, claim: Claim) -> dict[s
 
 def write(example: Mapping[str, Any], path: Path) -> None:
     """Write a counter-example, whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(example, file, indent=1, allow_nan=False)
-            file.write("\n")
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_bytes(path, (json.dumps(example, indent=1, allow_nan=False) + "\n").encode())
 
 
 def replay(path: Path, *, timeout: float = 600.0, memory_bytes: int = 16 << 30, isolation: str = "strongest") -> Replay:

@@ -12,7 +12,7 @@ from kvverify.audit.statistics import interval
 from kvverify.audit.verdict import Claim
 from kvverify.figures import at_least, at_most, exact
 
-SCHEMA = "kvverify.audit/1"
+SCHEMA = "kvverify-audit/1"
 
 
 @dataclass(frozen=True)

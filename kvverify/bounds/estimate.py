@@ -186,6 +186,7 @@ def _levels(family: KeyFamily, sizes: list[int], problem: Problem, rows: _Rows) 
         alphabet = np.maximum(gaps + 1, 2)
         possible = (gaps >= 1) & (float(problem.failure) <= 1 - 1 / alphabet)
         bits = np.where(possible, fano(alphabet, float(problem.failure)) * problem.value_dim, 0.0)
+        room = np.where((gaps >= 1) & (bits <= 0), math.inf, room)  # apart, but such a failure leaves nothing
         found.append(_best(family, sizes, "levels", alphabet, bits, room))
     return max(found, key=lambda candidate: (candidate.bits, -candidate.miss))
 

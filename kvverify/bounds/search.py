@@ -9,6 +9,7 @@ from typing import Any
 from kvverify.bounds.certificate import build
 from kvverify.bounds.estimate import Candidate, candidates
 from kvverify.codes import families
+from kvverify.kernel import document
 from kvverify.kernel.check import Verdict, check
 from kvverify.problem import Problem
 
@@ -75,7 +76,7 @@ def _reason(found: list[Candidate], refusal: str) -> tuple[str, str]:
     if not found:
         return "", "no family of keys fits this key dimension"
     closest = found[0] if found[0].bits > 0 else min(found, key=lambda candidate: candidate.miss)
-    name = f"{closest.family.name} with a payload of {closest.payload} tokens"
+    name = f"{document.short(closest.family.name)} reading {closest.payload} of the tokens"
     if closest.bits > 0:
         return closest.family.name, f"closest: {name}; {refusal}"
     if closest.miss == float("inf"):

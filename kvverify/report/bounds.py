@@ -8,6 +8,7 @@ from typing import Any
 
 from kvverify.bounds import Bound
 from kvverify.figures import at_least, at_most, exact
+from kvverify.kernel.document import short
 
 MEANING = "log2 of the number of states, total over kv_heads * layers, which are independent streams of free inputs"
 
@@ -58,7 +59,7 @@ def bound_text(found: Bound, bits_per_scalar: int, path: Path | None) -> str:
         f"Class: {answer['tokens']} tokens, keys of {answer['key_dim']}, values of {answer['value_dim']}, "
         f"{problem_streams(answer)}; {error} with failure {answer['failure']}, logits to {answer['max_logit']}, "
         f"{answer['inputs']} inputs, body {answer['body']}, budget {answer['budget']}.",
-        f"Proved: {answer['verdict']} by the kernel, from {answer['family']}.",
+        f"Proved: {answer['verdict']} by the kernel, from {short(answer['family'])}.",
     ]
     if path is not None:
         lines.append(f"Certificate: {path}")

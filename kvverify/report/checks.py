@@ -40,7 +40,7 @@ def check_all(
         raise UsageError(f"--files {files}: no such folder")
     if changed_since is not None:
         changed = _changed(changed_since)
-        found = [file for file in found if file.resolve() in changed]
+        found = [file for file in found if not changed.isdisjoint(_rests_on(file, files))]
     wanted = None if expect is None else _statement(expect)
     return [_check(file, files, wanted) for file in dict.fromkeys(found)]
 
@@ -67,6 +67,15 @@ def is_certificate(path: Path) -> bool:
     except (document.Malformed, document.OverLimit):
         return False
     return str(tree.get("format", "")).startswith("kvverify-certificate")
+
+
+def _rests_on(file: Path, files: Path | None) -> set[Path]:
+    """A certificate, and the key file that it names: a change of either is to be checked."""
+    try:
+        name = document.load(file)["statement"]["keys"]["name"]
+        return {file.resolve(), ((files or file.parent) / name).resolve()}
+    except (document.Malformed, document.OverLimit, OSError, LookupError, TypeError, ValueError):
+        return {file.resolve()}
 
 
 def _changed(revision: str) -> set[Path]:

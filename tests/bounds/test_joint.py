@@ -88,7 +88,6 @@ def test_an_easier_problem_never_has_a_higher_bound(name: str, problem: Problem,
     easier = joint_weaker(problem, share, name)
     assume(easier is not None)
     assert easier is not None
-    assume(easier.tolerance is not None and 0 < easier.tolerance < 1)
     hard, easy = proved(problem, "joint"), proved(easier, "joint")
     room = ROUNDING * (problem.value_dim + problem.key_dim)
     assert easy.bits_per_token <= hard.bits_per_token + room, (hard.family, easy.family)

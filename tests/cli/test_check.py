@@ -290,6 +290,18 @@ def test_changed_since(repository: Path) -> None:
     assert last(kvverify("check", "..", "--changed-since", "HEAD~1")) == "1 valid, 1 invalid, 0 incomplete"
 
 
+def test_a_changed_key_file_is_a_change_of_its_certificate(repository: Path, own: Path) -> None:
+    for name in ("c.json", "keys.safetensors"):
+        (repository / name).write_bytes((own / name).read_bytes())
+    git("add", ".")
+    git("-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "-m", "keys")
+    assert last(kvverify("check", ".", "--changed-since", "HEAD")) == "0 valid, 0 invalid, 0 incomplete"
+    (repository / "keys.safetensors").write_bytes(b"other keys")
+    done = kvverify("check", ".", "--changed-since", "HEAD")
+    assert (done.code, last(done)) == (1, "0 valid, 1 invalid, 0 incomplete")
+    assert "c.json" in done.out
+
+
 @pytest.mark.parametrize("revision", ["no-such-revision", "--output=x", "-h", "--no-index", "", "HEAD:old.json"])
 def test_a_revision_that_is_none(revision: str, repository: Path) -> None:
     before = sorted(repository.iterdir())

@@ -267,6 +267,7 @@ def controls() -> tuple[Control, ...]:
     return (
         in_class("golay, volume", keys(golay), near, tokens=16, key_dim=24),
         in_class("golay, pads", keys(golay), near, tokens=23, key_dim=30, payload=11, kv_heads=2, layers=3),
+        in_class("odd length, pads", keys("hypercube(3)"), near, tokens=19, payload=7, max_logit=9),
         in_class("rm, levels", keys(rm), levels, tokens=16, max_logit=12, inputs="bf16"),
         in_class("rm, parity, ball, bf16", with_parity(rm), near, tokens=16, body="ball", inputs="bf16", max_logit=9),
         in_class("bch, parity, levels", with_parity("extended-bch(4,5)"), levels, tokens=32, key_dim=16, max_logit=20),

@@ -150,6 +150,28 @@ def test_every_rational_is_read(value: Fraction) -> None:
     assert document.rational(str(value), "here") == value
 
 
+ENDS = [
+    ("tolerance", "0"), ("tolerance", "1"), ("tolerance", "-1/2"), ("failure", "1"), ("failure", "-1/10"),
+    ("max_logit", "0"), ("max_logit", "-1"), ("tokens", "0"), ("key_dim", "0"), ("value_dim", "0"), ("kv_heads", "0"),
+    ("layers", "-1"), ("state_bits_at_least", "-1"), ("relative", "1/2"), ("body", "given"), ("budget", "own-keys"),
+    ("claim", "words"), ("attention", "linear"), ("inputs", "fp8"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "text"), ENDS)
+def test_a_statement_outside_the_class(field: str, text: str) -> None:
+    """Refused as a statement, before any step is looked at."""
+    result = bounded(changed(("statement", field), text))
+    assert (result.verdict, result.step, result.rules) == (Verdict.INVALID, None, ())
+
+
+@pytest.mark.parametrize("eta", ["1", "-1/2", "3/2"])
+def test_a_relative_tolerance_outside_the_class(eta: str) -> None:
+    statement = {**{k: v for k, v in TREE["statement"].items() if k != "tolerance"}, "relative": eta}
+    result = bounded(changed(("statement",), statement))
+    assert (result.verdict, result.step, result.rules) == (Verdict.INVALID, None, ())
+
+
 DIGITS = "1" + "0" * 999_999 + "1"
 
 

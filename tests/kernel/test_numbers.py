@@ -64,6 +64,17 @@ def test_powers(z: Fraction, exponent: int) -> None:
         assert ball(high) - truth <= arb(2) ** -1900
 
 
+@given(probabilities())
+@example(Fraction(0))
+@example(Fraction(1))
+@example(Fraction(9, 16))
+@example(Fraction(1, 3))
+def test_root(z: Fraction) -> None:
+    high = numbers.root_upper(z)
+    assert high**2 >= z
+    assert z == 0 == high or (high - Fraction(1, 1 << 2047)) ** 2 < z
+
+
 @given(positive_rationals())
 @example(Fraction(1))
 @example(Fraction(2))

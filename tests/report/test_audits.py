@@ -1,0 +1,53 @@
+"""The text of an audit: what is known is said, what is unknown is not made up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kvverify.report.audits import audit_text
+
+ANSWER: dict[str, Any] = {
+    "compressor": "mine.py:Mine", "settings": {"parameters": {"bits": 4}, "chunk": 8}, "schedule": "prefill:60,step:4",
+    "instance": {"tokens": 64, "key_dim": 16, "value_dim": 8, "kv_heads": 2, "payload": "discrete", "max_logit": "24"},
+    "status": "NO FLAG", "claimed_bits": None, "held_bits": "18014398509481984", "wire_bits": 6400, "live_bits": 6400,
+    "certified_floor_bits": 640, "certificate_bits_at_least": 5644, "max_abs_error": 0.25, "tolerance": "1/100",
+    "wrong_reads": 3, "reads_asked": 1024, "isolation_detail": "Landlock ABI 7", "fresh_secret": True, "flags": [],
+    "counterexample": None, "claim": None, "reason": None,
+}  # fmt: skip
+
+
+def test_sizes_in_bits_and_per_token() -> None:
+    text = audit_text(ANSWER)
+    assert text.startswith("mine.py:Mine (bits=4) on 64 tokens, keys of 16, values of 8, 2 KV head(s), discrete secret")
+    lines = {line[2:24].strip(): line[25:].split() for line in text.splitlines() if "a token" in line}
+    assert lines["on the wire"] == ["6,400", "bits", "100.00", "a", "token"]
+    assert lines["came back, surely"] == ["640", "bits", "10.00", "a", "token"]
+    assert lines["held (allocated)"][0] == "18,014,398,509,481,984"
+    assert "  claimed                none" in text
+    assert "reads off by more than 1/100: 3 of 1024" in text
+    assert "secret fresh" in text
+    assert text.endswith("Flags: none (NO FLAG).")
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"max_abs_error": None}, "largest error: not a number"),
+        ({"fresh_secret": False}, "secret not fresh"),
+        ({"flags": ["HIDDEN STATE", "BYTES > CLAIM"]}, "Flags: HIDDEN STATE, BYTES > CLAIM."),
+        ({"counterexample": "x.json"}, "Counter-example: kvverify replay x.json"),
+        ({"claim": {"certificate": "floor.json"}}, "Certificate against the claim: floor.json"),
+    ],
+    ids=lambda one: next(iter(one)) if isinstance(one, dict) else "",
+)
+def test_what_changes(changes: dict[str, Any], line: str) -> None:
+    assert line not in audit_text(ANSWER)
+    assert line in audit_text({**ANSWER, **changes})
+
+
+def test_a_game_that_ended_early_says_why_and_nothing_else() -> None:
+    text = audit_text({**ANSWER, "status": "INCOMPLETE", "reason": "Alice: KeyError: 'x'", "schedule": None})
+    assert text.splitlines()[1:] == ["INCOMPLETE: Alice: KeyError: 'x'"]
+    assert "fed as" not in text

@@ -1,0 +1,51 @@
+"""A second opinion that proves the contrary turns VALID into INVALID; one that is undecided is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kvverify.bounds import instance_bound
+from kvverify.crosscheck.arb import Opinion
+from kvverify.kernel import document
+from kvverify.report import checks
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    certificate = instance_bound(16, 8).certificate
+    assert certificate is not None
+    document.write(tmp_path / "c.json", certificate)
+    return tmp_path / "c.json"
+
+
+def judged(opinion: Opinion, path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[checks.Outcome], str]:
+    monkeypatch.setattr(checks, "second_opinion", lambda *_: opinion)
+    outcomes = checks.check_all([path])
+    return outcomes, checks.checks_text(outcomes)
+
+
+def test_the_contrary_is_an_error_that_names_the_step(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opinion = Opinion("contrary", "decay", "exp(-1/2) > 3/5", ())
+    outcomes, text = judged(opinion, path, monkeypatch)
+    answer = checks.checks_json(outcomes)
+    assert (answer["verdict"], answer["counts"]["invalid"]) == ("INVALID", 1)
+    (file,) = answer["files"]
+    assert (file["step"], file["second_opinion"]) == ("decay", "contrary")
+    assert file["reason"] == "the second opinion proves the contrary: exp(-1/2) > 3/5"
+    assert "at step 'decay': the second opinion proves the contrary" in text
+
+
+def test_undecided_is_shown_and_is_no_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes, text = judged(Opinion("undecided", "leak", "equal", ()), path, monkeypatch)
+    assert checks.checks_json(outcomes)["files"][0]["second_opinion"] == "undecided"
+    assert "VALID" in text
+    assert "(Arb undecided)" in text
+    assert text.endswith("1 valid, 0 invalid, 0 incomplete")
+
+
+def test_no_second_opinion_on_what_the_kernel_refuses(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.write_text("{}")
+    outcomes, _ = judged(Opinion("agrees", None, "", ()), path, monkeypatch)
+    assert (outcomes[0].result.verdict.value, outcomes[0].opinion) == ("INVALID", None)
