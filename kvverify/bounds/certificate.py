@@ -28,8 +28,16 @@ def build(candidate: Candidate, problem: Problem, *, scale_bits: int | None = No
     With ``scale_bits`` the queries' scale is rounded down to that many significant bits, so that an emitted instance's
     queries are exact in a short format.
     """
-    steps, leak = leak_steps(candidate, problem, scale_bits)
-    if candidate.method == "volume":
+    place = scaling(candidate.family, problem)
+    exponent = problem.max_logit / place.unit
+    if scale_bits is not None:
+        exponent = _round_scale(exponent, scale_bits)
+    steps: list[Node] = [{"id": "keys", "uses": {}, **candidate.family.step()}]
+    chain, leak = _leak_steps(candidate, problem, exponent)
+    steps += chain
+    if candidate.method == "joint":
+        steps += _joint_steps(candidate, problem, leak)
+    elif candidate.method == "volume":
         steps += _volume_steps(candidate, problem, leak)
     else:
         steps += _code_steps(candidate, problem)
@@ -37,18 +45,15 @@ def build(candidate: Candidate, problem: Problem, *, scale_bits: int | None = No
     return document.build(problem.statement(max(0, floor(bits))), steps)
 
 
-def leak_steps(
-    candidate: Candidate, problem: Problem, scale_bits: int | None = None
+def _leak_steps(
+    candidate: Candidate, problem: Problem, exponent: Fraction, name: str = "", strength: Fraction | None = None
 ) -> tuple[list[Node], list[Fraction]]:
-    """Keys, scale, budget and leak; and the leak's three stated bounds (off-target, squares, rest)."""
-    family, payload, place = candidate.family, candidate.payload, scaling(candidate.family, problem)
-    exponent = problem.max_logit / place.unit
-    if scale_bits is not None:
-        exponent = _round_scale(exponent, scale_bits)
-    z = _up(_ball_up(arb(_fmpq(-exponent)).exp), _DECAY_BITS)
+    """Scale, budget and leak at one scale; and the leak's three stated bounds (off-target, squares, rest)."""
+    payload, place = candidate.payload, scaling(candidate.family, problem)
+    z = _up(_ball_up(lambda: arb(_fmpq(-exponent)).exp()), _DECAY_BITS)
     terms: list[tuple[int, int]] = []
     left = payload - 1
-    for e, number in sorted(family.exponents().items()):
+    for e, number in sorted(candidate.family.exponents().items()):
         terms.append((e, max(0, min(number, left))))
         left -= number
     pads = problem.tokens - payload
@@ -61,49 +66,75 @@ def leak_steps(
         )
     ]
     names = ("off_target_at_most", "off_target_squares_at_most", "rest_at_most")
+    uses = {"keys": "keys", "decay": f"decay{name}"} | ({} if strength is None else {"tilt": "tilt"})
+    cost = exponent * place.unit + (strength or 0)
     steps = [
-        {"id": "keys", "uses": {}, **family.step()},
-        _step("decay", "exp-bound", {}, {"exponent": exponent}, {"exp_minus_at_most": z}),
-        _step(
-            "budget", "budget", {"keys": "keys", "decay": "decay"}, {"payload": payload},
-            {"logit_at_most": exponent * place.unit},
-        ),
-        _step("leak", "leak", {"budget": "budget"}, {}, dict(zip(names, sums, strict=True))),
-    ]  # fmt: skip
+        _step(f"decay{name}", "exp-bound", {}, {"exponent": exponent}, {"exp_minus_at_most": z}),
+        _step(f"budget{name}", "budget", uses, {"payload": payload}, {"logit_at_most": cost}),
+        _step(f"leak{name}", "leak", {"budget": f"budget{name}"}, {}, dict(zip(names, sums, strict=True))),
+    ]
     return steps, sums
+
+
+def _joint_steps(candidate: Candidate, problem: Problem, values: list[Fraction]) -> list[Node]:
+    """The key reads at their own scale, and both secrets added up."""
+    strength, payload = candidate.strength, candidate.payload
+    exponent = (problem.max_logit - strength) / scaling(candidate.family, problem).unit
+    lean = 1 - _up(_ball_up(lambda: 1 - (arb(_fmpq(strength)) / 2).tanh()), _DECAY_BITS)
+    chain, keys = _leak_steps(candidate, problem, exponent, "-keys", strength)
+    value_part = payload * (_gain(problem) - _SLACK) + _determinant(payload, values)
+    sigma, _, rest = keys
+    crowd = 1 + (sigma * (strength / lean - 1) + rest) / 2
+    read = _gain(problem, strength / 2) - log2_up(1 / lean) - 2 * log2_up(crowd) - _distortion(keys)
+    coordinates = problem.key_dim - candidate.family.dim
+    zero = Fraction(0)
+    total = (problem.value_dim - 1) * max(value_part, zero) + coordinates * max(payload * (read - _SLACK), zero)
+    bits = _down(problem.streams * total, 20)
+    return [
+        _step("tilt", "tilt", {}, {"strength": strength}, {"tanh_half_at_least": lean}),
+        *chain,
+        _step(
+            "bits", "joint", {"values": "leak", "keys": "leak-keys"}, {"key_coordinates": coordinates},
+            {"bits_at_least": bits},
+        ),
+    ]  # fmt: skip
 
 
 def _volume_steps(candidate: Candidate, problem: Problem, leak: list[Fraction]) -> list[Node]:
     """Near-identity determinant, then the volume rule."""
-    sigma, squares, rest = leak
-    payload = candidate.payload
-    # The kernel's series for c(sigma), as its rule states it: 30 terms and a geometric tail.
-    ratio = sum((sigma ** (k - 2) / k for k in range(2, 32)), Fraction(0)) + sigma**30 / (32 * (1 - sigma))
-    determinant = -payload * (
-        log2_up(1 + sigma + rest) + _up(_ball_up(lambda: 1 / arb.const_log2()), 96) * ratio * squares
-    )
-    determinant = _down(determinant - payload * _SLACK, 32)
+    bound = _down(_determinant(candidate.payload, leak), 32)
     return [
-        _step(
-            "determinant",
-            "determinant",
-            {"leak": "leak"},
-            {"form": "near-identity"},
-            {"log2_det_at_least": determinant},
-        ),
-        volume_step(problem, payload, determinant),
+        _step("determinant", "determinant", {"leak": "leak"}, {"form": "near-identity"}, {"log2_det_at_least": bound}),
+        volume_step(problem, candidate.payload, bound),
     ]
+
+
+def _determinant(payload: int, leak: list[Fraction]) -> Fraction:
+    """log2 |det W| by the near-identity form, rounded down."""
+    sigma, _, rest = leak
+    return -payload * (log2_up(1 + sigma + rest) + _distortion(leak) + _SLACK)
+
+
+def _distortion(leak: list[Fraction]) -> Fraction:
+    """log2 e * c(sigma) * F a row, with the kernel's series for c: 30 terms and a geometric tail."""
+    sigma, squares, _ = leak
+    ratio = sum((sigma ** (k - 2) / k for k in range(2, 32)), Fraction(0)) + sigma**30 / (32 * (1 - sigma))
+    return _up(_ball_up(lambda: 1 / arb.const_log2()), 96) * ratio * squares
 
 
 def volume_step(problem: Problem, payload: int, determinant: Fraction) -> Node:
     """The volume rule on a determinant step's stated bound."""
-    assert problem.tolerance is not None
-    eps = problem.tolerance + (BF16_ROUNDING if problem.inputs == "bf16" else 0)
-    delta = problem.failure
-    gain = -(1 - delta) * log2_up(eps / (1 - delta)) - (delta * log2_up((1 - eps) / delta) if delta else 0)
     coordinates = problem.streams * problem.value_dim
-    bits = _down(coordinates * (determinant + payload * (gain - _SLACK)), 20)
+    bits = _down(coordinates * (determinant + payload * (_gain(problem) - _SLACK)), 20)
     return _step("bits", "volume", {"determinant": "determinant"}, {}, {"bits_at_least": bits})
+
+
+def _gain(problem: Problem, reach: Fraction = Fraction(1)) -> Fraction:
+    """g at the tolerance plus ``reach`` roundings of the inputs, rounded down."""
+    assert problem.tolerance is not None
+    eps = problem.tolerance + (reach * BF16_ROUNDING if problem.inputs == "bf16" else 0)
+    delta = problem.failure
+    return -(1 - delta) * log2_up(eps / (1 - delta)) - (delta * log2_up((1 - eps) / delta) if delta else 0)
 
 
 def _code_steps(candidate: Candidate, problem: Problem) -> list[Node]:

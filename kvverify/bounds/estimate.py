@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,6 +12,7 @@ from kvverify.codes.base import KeyFamily, SignKeys
 from kvverify.codes.paraboloid import Paraboloid
 from kvverify.problem import Problem
 
+STRENGTHS = [Fraction(k, 16) for k in (*range(4, 64), *range(64, 132, 4))]
 BF16_ROUNDING = Fraction(1, 512)  # of a value in [-1, 1]; bounds on outputs move by as much
 
 
@@ -26,9 +27,10 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Candidate:
-    """``payload`` keys of ``family``, read by ``method``: ``bits`` of one value coordinate of one stream, a float.
+    """``payload`` keys of ``family``, read by ``method``: ``bits`` of one stream, a float.
 
-    ``miss`` is the factor by which the method's condition failed (at most 1 when it holds).
+    ``miss`` is the factor by which the method's condition failed (at most 1 when it holds); ``strength`` the tilt of a
+    joint bound's key reads.
     """
 
     family: KeyFamily
@@ -37,6 +39,7 @@ class Candidate:
     alphabet: int
     bits: float
     miss: float
+    strength: Fraction = Fraction(0)
 
 
 def scaling(family: KeyFamily, problem: Problem) -> Scaling:
@@ -78,8 +81,10 @@ def candidates(family: KeyFamily, payloads: list[int], problem: Problem) -> list
     if problem.relative is not None:
         miss = rows.sigma * float((1 + problem.relative) / (1 - problem.relative))
         gain = float(fano(np.array(2.0), float(problem.failure)))
-        return [_best(family, sizes, "separation", np.full(len(sizes), 2.0), np.where(miss < 1, gain, 0.0), miss)]
-    return [_volume(family, sizes, problem, rows), _levels(family, sizes, problem, rows)]
+        gains = np.where(miss < 1, gain * problem.value_dim, 0.0)
+        return [_best(family, sizes, "separation", np.full(len(sizes), 2.0), gains, miss)]
+    found = [_volume(family, sizes, problem, rows), _levels(family, sizes, problem, rows)]
+    return found + _joint(family, sizes, problem, rows)
 
 
 @dataclass(frozen=True)
@@ -92,31 +97,80 @@ class _Rows:
 
 
 def _rows(family: KeyFamily, sizes: list[int], problem: Problem) -> _Rows:
+    c = float(problem.max_logit / scaling(family, problem).unit)
+    sigma, squares, rest = _masses(family, sizes, problem, np.array([c]))
+    return _Rows(sigma[:, 0], squares[:, 0], rest[:, 0])
+
+
+def _masses(
+    family: KeyFamily, sizes: list[int], problem: Problem, scales: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Off-target mass, its squares, and the rest: (payload sizes, scales) each."""
     place = scaling(family, problem)
-    c = float(problem.max_logit / place.unit)
     table = sorted(family.exponents().items())
     exponents = np.array([e for e, _ in table], dtype=float)
     numbers = np.array([float(n) for _, n in table])
     payload = np.array(sizes, dtype=float)
     nearest = np.minimum(np.cumsum(numbers)[None, :], payload[:, None] - 1)
     capped = np.diff(nearest, prepend=0.0, axis=1)
-    weights = np.exp(-c * exponents)
-    pads = np.array([float(problem.tokens - size) for size in sizes])
-    rest = math.exp(-c * place.own) + pads * math.exp(-c * place.pad_twice / 2)
-    return _Rows(capped @ weights, capped @ weights**2, rest)
+    weights = np.exp(-np.outer(exponents, scales))
+    pads = np.array([[float(problem.tokens - size)] for size in sizes])
+    rest = np.exp(-scales * place.own) + pads * np.exp(-scales * place.pad_twice / 2)
+    return capped @ weights, capped @ weights**2, rest
+
+
+def _gain(problem: Problem, reach: float = 1.0) -> float:
+    """g at the tolerance plus ``reach`` roundings of the inputs; 0 beyond its range."""
+    assert problem.tolerance is not None
+    eps = float(problem.tolerance) + (reach * float(BF16_ROUNDING) if problem.inputs == "bf16" else 0.0)
+    delta = float(problem.failure)
+    return divergence(eps, delta) if eps < 1 and delta <= 1 - eps else 0.0
+
+
+def _distortion(sigma: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """-log2 det(I + A) a row, where the off-target mass is below 1."""
+    s = np.clip(sigma, 1e-4, 0.999999)
+    ratio = np.where(sigma < 1e-4, 0.5, (-s - np.log1p(-s)) / s**2)
+    loss: np.ndarray = ratio * squares / math.log(2)
+    return loss
 
 
 def _volume(family: KeyFamily, sizes: list[int], problem: Problem, rows: _Rows) -> Candidate:
-    assert problem.tolerance is not None
-    eps = float(problem.tolerance + (BF16_ROUNDING if problem.inputs == "bf16" else 0))
-    delta = float(problem.failure)
-    gain = divergence(eps, delta) if eps < 1 and delta <= 1 - eps else 0.0
-    sigma = np.minimum(rows.sigma, 0.999999)
-    ratio = np.where(sigma < 1e-4, 0.5, (-sigma - np.log1p(-sigma)) / np.maximum(sigma, 1e-4) ** 2)
-    loss = np.log2(1 + sigma + rows.rest) + ratio * rows.squares / math.log(2)
+    gain = _gain(problem)
+    loss = np.log2(1 + rows.sigma + rows.rest) + _distortion(rows.sigma, rows.squares)
     holds = (rows.sigma < 1) & (gain > loss)
     miss = np.maximum(loss / gain, rows.sigma) if gain > 0 else np.full(len(sizes), math.inf)
-    return _best(family, sizes, "volume", np.zeros(len(sizes)), np.where(holds, gain - loss, 0.0), miss)
+    gains = np.where(holds, (gain - loss) * problem.value_dim, 0.0)
+    return _best(family, sizes, "volume", np.zeros(len(sizes)), gains, miss)
+
+
+def _joint(family: KeyFamily, sizes: list[int], problem: Problem, rows: _Rows) -> list[Candidate]:
+    """A second secret in the key coordinates beside the code; every strength of a fixed grid is tried.
+
+    Payloads below a sixteenth of the cache are left to the value bounds.
+    """
+    chosen = [i for i, size in enumerate(sizes) if 16 * size >= problem.tokens]
+    sizes = [sizes[i] for i in chosen]
+    coordinates = problem.key_dim - family.dim
+    strengths = [t for t in STRENGTHS if t < problem.max_logit]
+    if problem.body != "cube" or coordinates < 1 or not strengths or not sizes:
+        return []
+    t = np.array([float(x) for x in strengths])
+    scales = np.array([float((problem.max_logit - x) / scaling(family, problem).unit) for x in strengths])
+    sigma, squares, rest = _masses(family, sizes, problem, scales)
+    half = np.tanh(t / 2)
+    gain = np.array([_gain(problem, float(x) / 2) for x in strengths])
+    crowd = 1 + (sigma * (t / half - 1) + rest) / 2
+    read = np.maximum(gain + np.log2(half) - 2 * np.log2(crowd) - _distortion(sigma, squares), 0.0)
+    off, mean, other = rows.sigma[chosen], rows.squares[chosen], rows.rest[chosen]
+    loss = np.log2(1 + off + other) + _distortion(off, mean)
+    value = np.maximum(_gain(problem) - loss, 0.0) * (problem.value_dim - 1)
+    # Off-target mass of 1 or more on either side leaves no determinant, hence no joint bound.
+    total = np.where((sigma < 1) & (off < 1)[:, None], value[:, None] + coordinates * read, 0.0)
+    best = total.argmax(axis=1)
+    gains = total[np.arange(len(sizes)), best]
+    found = _best(family, sizes, "joint", np.zeros(len(sizes)), gains, np.full(len(sizes), math.inf))
+    return [replace(found, strength=strengths[int(best[sizes.index(found.payload)])])] if found.bits else []
 
 
 def _levels(family: KeyFamily, sizes: list[int], problem: Problem, rows: _Rows) -> Candidate:
@@ -131,7 +185,7 @@ def _levels(family: KeyFamily, sizes: list[int], problem: Problem, rows: _Rows) 
             gaps = np.where(gaps >= 1, np.minimum(512, 2.0 ** np.floor(np.log2(np.maximum(gaps, 1)))), 0)
         alphabet = np.maximum(gaps + 1, 2)
         possible = (gaps >= 1) & (float(problem.failure) <= 1 - 1 / alphabet)
-        bits = np.where(possible, fano(alphabet, float(problem.failure)), 0.0)
+        bits = np.where(possible, fano(alphabet, float(problem.failure)) * problem.value_dim, 0.0)
         room = np.where((gaps >= 1) & (bits <= 0), math.inf, room)  # apart, but such a failure leaves nothing
         found.append(_best(family, sizes, "levels", alphabet, bits, room))
     return max(found, key=lambda candidate: (candidate.bits, -candidate.miss))
@@ -140,7 +194,10 @@ def _levels(family: KeyFamily, sizes: list[int], problem: Problem, rows: _Rows) 
 def _best(
     family: KeyFamily, sizes: list[int], method: str, alphabet: np.ndarray, gains: np.ndarray, miss: np.ndarray
 ) -> Candidate:
-    """The payload size with the most bits in all, or where none has any the one that misses least."""
+    """The payload size with the most bits in all, or where none has any the one that misses least.
+
+    ``gains`` are bits of one token.
+    """
     bits = np.array(sizes, dtype=float) * gains
     best = int(bits.argmax() if bits.any() else miss.argmin())
     return Candidate(family, sizes[best], method, int(alphabet[best]), float(bits[best]), float(miss[best]))

@@ -1,6 +1,6 @@
 """Your keys: a certificate about the keys of a safetensors file, with queries found here and re-proved by the kernel.
 
-Small heads for now: every query stands in the certificate as a row of integers. Source: ours (bounds 6, floor 2).
+Small heads for now: every query stands in the certificate as a row of integers. Source: ours.
 """
 
 from __future__ import annotations

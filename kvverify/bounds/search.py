@@ -47,7 +47,7 @@ def ranked(problem: Problem) -> list[Candidate]:
 
 
 def best_bound(problem: Problem, *, method: str | None = None, scale_bits: int | None = None) -> Bound:
-    """The best candidate that the kernel accepts ("method": volume, levels or separation only)."""
+    """The best candidate that the kernel accepts ("method": volume, levels, separation or joint only)."""
     found = [c for c in ranked(problem) if method in (None, c.method)]
     refusal = "the best family gives less than one bit"
     for candidate in [c for c in found if c.bits > 0][:_ATTEMPTS]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flint import arb, fmpq
 
-from kvverify.crosscheck.facts import Decay, Fact, Keys, Leak, Reading, Rule, Scaled, premise
+from kvverify.crosscheck.facts import Decay, Fact, Keys, Leak, Reading, Rule, Scaled, Tilt, premise
 from kvverify.crosscheck.settle import Case, must
 from kvverify.crosscheck.statement import number
 from kvverify.kernel.document import Node, fields, integer
@@ -20,7 +22,10 @@ def exp_bound(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> De
 
 
 def budget(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Scaled:
-    """The queries' logit on the whole body, by comparing squares; and that the keys fit the statement."""
+    """The queries' logit on the whole body, by comparing squares; and that the keys fit the statement.
+
+    A tilt's coordinate adds its strength, its size on the body.
+    """
     payload = integer(fields(given, "given", {"payload"})["payload"], "payload")
     logit = number(fields(gives, "gives", {"logit_at_most"}), "logit_at_most")
     keys, decay, statement = premise(uses, "keys", Keys), premise(uses, "decay", Decay), case.statement
@@ -28,9 +33,11 @@ def budget(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Scale
     must(keys.dim <= statement.key_dim, f"keys of {keys.dim} coordinates fit in {statement.key_dim}")
     must(1 <= payload <= min(keys.size, statement.tokens), "payload tokens are keys, and tokens of the statement")
     must(keys.bf16 or not statement.bf16, "the keys are exact in bf16")
-    must(logit > 0 and decay.exponent**2 * keys.square <= logit**2, "logit of the queries <= logit_at_most")
+    tilt = premise(uses, "tilt", Tilt) if "tilt" in uses else None
+    room = logit - tilt.strength if tilt else logit
+    must(room > 0 and decay.exponent**2 * keys.square <= room**2, "logit of the queries <= logit_at_most")
     must(logit <= statement.max_logit, "logit_at_most <= max_logit")
-    return Scaled(keys, decay.z, payload)
+    return Scaled(keys, decay.z, payload, tilt)
 
 
 def leak(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Leak:
@@ -54,7 +61,7 @@ def leak(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Leak:
         "mass of pads and own token <= rest_at_most",
         lambda: (pads * arb(z).sqrt() ** keys.pad_twice + arb(z) ** keys.own, arb(stated.rest)),
     )
-    return stated
+    return replace(stated, scaled=scaled)
 
 
 def stated_leak(gives: Node, payload: int) -> Leak:

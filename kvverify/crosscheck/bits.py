@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flint import arb, ctx, fmpq, fmpz
 
 from kvverify.crosscheck.facts import Determinant, Fact, Leak, Reading, Rule, StateBits, premise
@@ -58,7 +60,7 @@ def determinant(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> 
     most = leaked.rows.most if leaked.rows else LAST_PRECISION
     if form == "near-identity":
         must(leaked.sigma < 1, "off_target < 1")
-        case.at_most("log2_det_at_least <= log2 |det W|", lambda: (arb(stated), _near_identity(leaked)))
+        case.at_most("log2_det_at_least <= log2 |det W|", lambda: (arb(stated), near_identity(leaked)))
     elif form == "ostrowski":
         case.at_most("off_target < 1 in every row", lambda: (_worst(leaked), arb(1)), strict=True, most=most)
         case.at_most("log2_det_at_least <= log2 |det W|", lambda: (arb(stated), _ostrowski(leaked)), most=most)
@@ -71,13 +73,17 @@ def determinant(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> 
     return Determinant(leaked.payload, stated)
 
 
-def _near_identity(leaked: Leak) -> arb:
-    """Per row -log2(1 + sigma + rest) - c(sigma) F log2 e."""
-    loss = log2(1 + leaked.sigma + leaked.rest) + _log_ratio(leaked.sigma) * leaked.squares / arb.const_log2()
-    return -leaked.payload * loss
+def near_identity(leaked: Leak) -> arb:
+    """log2 |det W|: per row -log2(1 + sigma + rest), and the distortion."""
+    return -leaked.payload * (log2(1 + leaked.sigma + leaked.rest) + distortion(leaked))
 
 
-def _log_ratio(sigma: fmpq) -> arb:
+def distortion(leaked: Leak) -> arb:
+    """-log2 |det(I + A)| a row, at most c(sigma) F log2 e."""
+    return log_ratio(leaked.sigma) * leaked.squares / arb.const_log2()
+
+
+def log_ratio(sigma: fmpq) -> arb:
     """c(s) = (-s - ln(1 - s)) / s^2 for 0 <= s < 1, between 1/2 and 1/(2 (1 - s)).
 
     The numerator is about s^2/2, a difference of two numbers of size s: it is taken with as many more bits as are lost.
@@ -117,18 +123,26 @@ def volume(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> State
     fields(given, "given", set())
     fact, statement = premise(uses, "determinant", Determinant), case.statement
     stated = number(fields(gives, "gives", {"bits_at_least"}), "bits_at_least")
-    must(statement.tolerance is not None, "the statement's tolerance is additive")
-    eps, delta = statement.tolerance + statement.rounding, statement.failure
+    divergence, coordinates = gain(case, statement.rounding), statement.streams * statement.value_dim
+    case.at_most(
+        "bits_at_least <= streams * value_dim (log2 |det W| + payload g)",
+        lambda: (arb(stated), coordinates * (fact.bits + fact.payload * divergence())),
+    )
+    return StateBits(stated)
+
+
+def gain(case: Case, rounding: fmpq) -> Callable[[], arb]:
+    """g = D(Bern(delta) || Bern(1 - eps)) in bits, eps the additive tolerance and the ``rounding`` of an answer."""
+    tolerance, delta = case.statement.tolerance, case.statement.failure
+    must(tolerance is not None, "the statement's tolerance is additive")
+    eps = tolerance + rounding
     must(eps < 1 and delta <= 1 - eps, "failure <= 1 - tolerance, with the rounding of bf16")
 
-    def sides() -> tuple[arb, arb]:
-        divergence = (1 - delta) * log2((1 - delta) / eps)
-        if delta:
-            divergence += delta * log2(delta / (1 - eps))
-        return arb(stated), statement.streams * statement.value_dim * (fact.bits + fact.payload * divergence)
+    def divergence() -> arb:
+        found = (1 - delta) * log2((1 - delta) / eps)
+        return found + delta * log2(delta / (1 - eps)) if delta else found
 
-    case.at_most("bits_at_least <= streams * value_dim (log2 |det W| + payload g)", sides)
-    return StateBits(stated)
+    return divergence
 
 
 def _symbols(case: Case, uses: dict[str, Fact], given: Node) -> tuple[Reading, int]:

@@ -38,12 +38,24 @@ class Decay:
 
 
 @dataclass(frozen=True)
+class Tilt:
+    """0 < tanh_half <= tanh(strength / 2)."""
+
+    strength: fmpq
+    tanh_half: fmpq
+
+
+@dataclass(frozen=True)
 class Scaled:
-    """Keys at a scale where exponent e weighs at most z^e, within the logit budget; ``payload`` of them are read."""
+    """Keys at a scale where exponent e weighs at most z^e, within the logit budget; ``payload`` of them are read.
+
+    With a tilt the budget holds for queries of one more coordinate, of the tilt's strength.
+    """
 
     keys: Keys
     z: fmpq
     payload: int
+    tilt: Tilt | None
 
 
 class Rows(Protocol):
@@ -60,13 +72,17 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Leak:
-    """Off-target mass <= sigma and other mass <= rest in every row, mean sum of squares <= squares."""
+    """Off-target mass <= sigma and other mass <= rest in every row, mean sum of squares <= squares.
+
+    ``rows`` of a file's keys, or a family's keys as ``scaled``.
+    """
 
     payload: int
     sigma: fmpq
     rest: fmpq
     squares: fmpq
     rows: Rows | None = None
+    scaled: Scaled | None = None
 
 
 @dataclass(frozen=True)
@@ -92,9 +108,9 @@ class StateBits:
     bits: fmpq
 
 
-Fact = Keys | Decay | Scaled | Leak | Reading | Determinant | StateBits
+Fact = Keys | Decay | Tilt | Scaled | Leak | Reading | Determinant | StateBits
 Rule = Callable[[Case, dict[str, Fact], Node, Node], Fact]
-T = TypeVar("T", Keys, Decay, Scaled, Leak, Reading, Determinant, StateBits)
+T = TypeVar("T", Keys, Decay, Tilt, Scaled, Leak, Reading, Determinant, StateBits)
 
 
 def premise(uses: dict[str, Fact], name: str, kind: type[T]) -> T:

@@ -69,12 +69,24 @@ class Decay:
 
 
 @dataclass(frozen=True)
+class Tilt:
+    """0 < tanh_half <= tanh(strength / 2): how far a query's tilt of this strength moves one token's odds."""
+
+    strength: Fraction
+    tanh_half: Fraction
+
+
+@dataclass(frozen=True)
 class Scaled:
-    """Keys and a scale within the logit budget: weights are at most decay^e; ``payload`` tokens carry the secret."""
+    """Keys and a scale within the logit budget: weights are at most decay^e; ``payload`` tokens carry the secret.
+
+    With a tilt the budget leaves room for one more coordinate of the query, of the tilt's strength.
+    """
 
     keys: Keys
     decay: Fraction
     payload: int
+    tilt: Tilt | None = None
 
 
 @dataclass(frozen=True)
@@ -90,12 +102,14 @@ class Leak:
     """Attention relative to the target, over ``payload`` rows: bounds for the worst row, and row by row where known.
 
     ``squares`` bounds the mean over rows of the sum of squared off-target weights. ``matrix`` gives enclosures
-    (low, high) of all relative weights among payload tokens, for small explicit instances only.
+    (low, high) of all relative weights among payload tokens, for small explicit instances only. ``scaled``: the keys
+    and the scale that it is about, where they come from a family.
     """
 
     payload: int
     worst: Row
     squares: Fraction
+    scaled: Scaled | None = None
     rows: tuple[Row, ...] = ()
     matrix: Callable[[], list[list[tuple[Fraction, Fraction]]]] | None = None
 
@@ -123,9 +137,9 @@ class StateBits:
     at_least: Fraction
 
 
-Fact = Keys | Decay | Scaled | Leak | Reading | Determinant | StateBits
+Fact = Keys | Decay | Tilt | Scaled | Leak | Reading | Determinant | StateBits
 Rule = Callable[[Context, dict[str, Fact], Node, Node], Fact]
-T = TypeVar("T", Keys, Decay, Scaled, Leak, Reading, Determinant, StateBits)
+T = TypeVar("T", Keys, Decay, Tilt, Scaled, Leak, Reading, Determinant, StateBits)
 V = TypeVar("V")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 
@@ -49,6 +49,40 @@ def best(problem: Problem) -> tuple[float, str]:
     return max(found, default=(0.0, "nothing"))
 
 
+def best_joint(problem: Problem, strengths: list[Fraction]) -> tuple[float, str]:
+    """The same for secrets in values and keys at once, by any of these strengths of a tilt, on the cube."""
+    assert problem.tolerance is not None
+    delta, h = float(problem.failure), 1 / 512 if problem.inputs == "bf16" else 0.0
+    found = [(0.0, "nothing")]
+    for t in map(float, strengths):
+        half, gains = math.tanh(t / 2), [_gain(float(problem.tolerance) + x, delta) for x in (h, t * h / 2)]
+        for name in NAMES if t < problem.max_logit else ():
+            left = replace(problem, max_logit=problem.max_logit - Fraction(t))
+            beside = problem.key_dim - _family(name)[0].dim
+            pairs = zip(_rows(name, problem), _rows(name, left), strict=True) if beside > 0 else ()
+            for (payload, value), (_, key) in pairs:
+                if max(value.sigma, key.sigma) > 0.9:
+                    break
+                crowd = 1 + (key.sigma * (t / half - 1) + key.rest) / 2
+                of_value = gains[0] - math.log2(1 + value.sigma + value.rest) - _distortion(value)
+                of_key = gains[1] + math.log2(half) - 2 * math.log2(crowd) - _distortion(key)
+                token = (problem.value_dim - 1) * max(0.0, of_value) + beside * max(0.0, of_key)
+                found.append((payload * problem.streams * token, f"{name}, {payload} tokens, tilt {t}"))
+    return max(found)
+
+
+def _gain(eps: float, delta: float) -> float:
+    """g(eps, delta); 0 out of its range."""
+    if eps >= 1 or delta > 1 - eps:
+        return 0.0
+    return (1 - delta) * math.log2((1 - delta) / eps) + (delta * math.log2(delta / (1 - eps)) if delta else 0)
+
+
+def _distortion(row: Row) -> float:
+    """c(sigma) F log2 e, by the series of c."""
+    return row.squares * sum(row.sigma ** (k - 2) / k for k in range(2, 40)) / math.log(2)
+
+
 def _rows(name: str, problem: Problem) -> Iterator[tuple[int, Row]]:
     """Every payload size with its row of attention weights relative to the target."""
     family, histogram = _family(name)
@@ -86,7 +120,7 @@ def _gains(problem: Problem, row: Row) -> Iterator[float]:
     eps = float(problem.tolerance) + rounding
     total = 1 + row.sigma + row.rest
     if row.sigma < 1 and eps < 1 and delta <= 1 - eps:
-        gain = (1 - delta) * math.log2((1 - delta) / eps) + (delta * math.log2(delta / (1 - eps)) if delta else 0)
+        gain = _gain(eps, delta)
         series = sum(row.sigma ** (k - 2) / k for k in range(2, 400)) if row.sigma < 0.99 else math.inf
         yield gain - math.log2(total) - row.squares * series / math.log(2)
     for gaps in range(1, 1100):

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from math import exp, floor, log2, prod
 from pathlib import Path
@@ -37,10 +38,28 @@ def problem(**changes: Any) -> Problem:
     return Problem(**usual | changes)
 
 
-def certificate(family: KeyFamily, method: str, asked: Problem, payload: int | None = None) -> Tree:
-    """The certificate of one family of keys by one method."""
+def certificate(
+    family: KeyFamily, method: str, asked: Problem, payload: int | None = None, strength: Fraction | None = None
+) -> Tree:
+    """The certificate of one family of keys by one method; a joint one with another strength where that is given."""
     chosen = next(c for c in candidates(family, [payload or asked.tokens], asked) if c.method == method)
-    return build(chosen, asked)
+    return build(replace(chosen, strength=strength or chosen.strength), asked)
+
+
+def joint(family: KeyFamily, payload: int | None = None, strength: Fraction | None = None, **changes: Any) -> Tree:
+    """Secrets in values and keys, four key coordinates beside the code."""
+    asked = problem(**{"key_dim": family.dim + 4} | changes)
+    return certificate(family, "joint", asked, payload, strength)
+
+
+def keys_alone() -> Tree:
+    """A joint bound whose value part is below 0, for rows that are said to hold much more than they do."""
+    tree = joint(reed_muller(1, 3))
+    next(step for step in tree["steps"] if step["id"] == "leak")["gives"]["rest_at_most"] = "1000"
+    tree["steps"][-1]["gives"]["bits_at_least"] = joint(reed_muller(1, 3), value_dim=1)["steps"][-1]["gives"][
+        "bits_at_least"
+    ]
+    return document.build({**tree["statement"], "state_bits_at_least": "1"}, tree["steps"])
 
 
 def counted(asked: Problem, bits: int) -> Tree:
@@ -84,6 +103,22 @@ CONTROLS: dict[str, Callable[[], Tree]] = {
     ),
     "counting": lambda: counted(problem(value_dim=1), COUNTED[1]),
     "counting-streams": lambda: counted(problem(value_dim=1, kv_heads=2), COUNTED[2]),
+    "joint": lambda: joint(reed_muller(1, 3)),
+    "joint-streams": lambda: joint(reed_muller(1, 3), kv_heads=3, layers=5),
+    "joint-bf16": lambda: joint(reed_muller(1, 3), inputs="bf16"),
+    "joint-pads": lambda: joint(reed_muller(1, 3), 16, tokens=21),
+    "joint-part": lambda: joint(reed_muller(1, 3), tokens=11, key_dim=40),
+    "joint-sure": lambda: joint(reed_muller(1, 3), tokens=1, failure=Fraction(0)),
+    "joint-parity": lambda: joint(reed_muller(3, 5), tokens=1 << 26, kv_heads=2, **HALF),
+    "joint-coset-union": lambda: joint(kerdock(16), tokens=256, max_logit=Fraction(20)),
+    "joint-hypercube": lambda: joint(Hypercube(8), tokens=256, inputs="bf16", **HALF),
+    "joint-explicit": lambda: joint(
+        ExplicitKeys(in_ball().table, "cross", power_of_two=True), tokens=8, inputs="bf16", max_logit=Fraction(20)
+    ),
+    "joint-paraboloid": lambda: joint(Paraboloid(4, 3), max_logit=Fraction(1000)),
+    "joint-one-value": lambda: joint(reed_muller(1, 3), value_dim=1),
+    "joint-values-alone": lambda: joint(reed_muller(1, 3), strength=Fraction(1, 16)),
+    "joint-keys-alone": keys_alone,
     "searched": lambda: found(problem(tokens=300, key_dim=64, value_dim=64, tolerance=Fraction(1, 100))),
 }
 

@@ -82,24 +82,29 @@ Ending = Callable[[Node, Leak], list[Node]]
 def in_class(name: str, keys: Node, ending: Ending, *, payload: int | None = None, **changes: object) -> Control:
     """Keys, decay, budget, leak and an ending, every number tight, at the largest scale that the logit allows."""
     problem = statement(**changes)
+    steps, leak = chain(keys, problem, payload)
+    if "relative" in problem:  # the largest below (1 - sigma) / (1 + sigma), strictly
+        off_target = leak.off_target
+        problem["relative"] = str(down((1 - off_target) / (1 + off_target) - Fraction(1, 1 << 64), UNIT))
+    return finish(name, problem, [{**keys, "id": "keys", "uses": {}}, *steps, *ending(problem, leak)])
+
+
+def chain(
+    keys: Node, problem: Node, payload: int | None, *, pool: str = "", strength: Fraction = Fraction(0)
+) -> tuple[list[Node], Leak]:
+    """Decay, budget and leak of one pool of reads, beside a step "tilt" where it has a strength."""
     found = family(keys, problem["body"], problem["inputs"])
     payload = payload or min(found.size, int(problem["tokens"]))
-    exponent = Fraction(problem["max_logit"]) / found.unit
+    exponent = (Fraction(problem["max_logit"]) - strength) / found.unit
     z = up(exp(-exponent), 48)
-    off_target, squares, rest = (up(x, UNIT) for x in leak_sums(found, z, payload, int(problem["tokens"])))
-    leak = Leak(payload, off_target, squares, rest)
-    if "relative" in problem:  # the largest below (1 - sigma) / (1 + sigma), strictly
-        problem["relative"] = str(down((1 - off_target) / (1 + off_target) - Fraction(1, 1 << 64), UNIT))
+    sums = [up(x, UNIT) for x in leak_sums(found, z, payload, int(problem["tokens"]))]
+    uses = {"keys": "keys", "decay": f"decay{pool}"} | ({"tilt": "tilt"} if strength else {})
     steps = [
-        {**keys, "id": "keys", "uses": {}},
-        step("decay", "exp-bound", {}, {"exponent": exponent}, {"exp_minus_at_most": z}),
-        step(
-            "budget", "budget", {"keys": "keys", "decay": "decay"}, {"payload": payload},
-            {"logit_at_most": problem["max_logit"]},
-        ),
-        step("leak", "leak", {"budget": "budget"}, {}, dict(zip(LEAK, (off_target, squares, rest), strict=True))),
-    ]  # fmt: skip
-    return finish(name, problem, steps + ending(problem, leak))
+        step(f"decay{pool}", "exp-bound", {}, {"exponent": exponent}, {"exp_minus_at_most": z}),
+        step(f"budget{pool}", "budget", uses, {"payload": payload}, {"logit_at_most": problem["max_logit"]}),
+        step(f"leak{pool}", "leak", {"budget": f"budget{pool}"}, {}, dict(zip(LEAK, sums, strict=True))),
+    ]
+    return steps, Leak(payload, *sums)
 
 
 def finish(name: str, problem: Node, steps: list[Node], files: tuple[tuple[str, bytes], ...] = ()) -> Control:

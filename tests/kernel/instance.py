@@ -26,7 +26,9 @@ def claim_holds(tree: Node, folder: Path | None = None) -> bool:
     problem = statement(tree["statement"])
     claim = int(problem.number["state_bits_at_least"])
     rule = {step["rule"]: step for step in tree["steps"]}
-    weights = _own_weights(tree, rule, folder) if "attention-row" in rule else _class_weights(problem, rule)
+    if "joint" in rule:
+        return secrets_hold(problem, tree)
+    weights = _own_weights(tree, rule, folder) if "attention-row" in rule else _read_weights(problem, rule)
     if weights is None:
         return False
     payload, rows = weights
@@ -65,15 +67,29 @@ def _readable(problem: Any, alphabet: int, i: int, row: list[arb], payload: list
     return bool((ball(step) * row[i] - 2 * others) / total > ball(2 * eps))
 
 
-def _class_weights(problem: Any, rule: dict[str, Node]) -> tuple[list[int], list[list[arb]]] | None:
-    """(payload, rows of weights over payload, pads and own token); None where the instance is not in the class."""
-    keys_step = next(rule[name] for name in rule if "keys" in name or name in _FAMILIES)
+def _read_weights(problem: Any, rule: dict[str, Node]) -> tuple[list[int], list[list[arb]]] | None:
+    """(payload, rows of weights) of the only pool of reads."""
+    c, payload = Fraction(rule["exp-bound"]["given"]["exponent"]), int(rule["budget"]["given"]["payload"])
+    rows = class_weights(problem, keys_of(rule), c, payload)
+    return None if rows is None else (list(range(payload)), rows)
+
+
+def keys_of(rule: dict[str, Node]) -> Node:
+    return next(rule[name] for name in rule if "keys" in name or name in _FAMILIES)
+
+
+def class_weights(
+    problem: Any, keys_step: Node, c: Fraction, payload: int, *, beside: int = 0, strength: Fraction = Fraction(0)
+) -> list[list[arb]] | None:
+    """Rows of weights over payload, pads and own token; None where the instance is not in the class.
+
+    ``beside``: key coordinates beside the code, one of them under a query of that strength.
+    """
     keys = family(keys_step, problem.node["body"], problem.node["inputs"])
-    c = Fraction(rule["exp-bound"]["given"]["exponent"])
-    payload, tokens = int(rule["budget"]["given"]["payload"]), int(problem.number["tokens"])
-    if not (keys.dim <= problem.number["key_dim"] and 1 <= payload <= min(tokens, keys.size)):
+    tokens = int(problem.number["tokens"])
+    if not (keys.dim + beside <= problem.number["key_dim"] and 1 <= payload <= min(tokens, keys.size)):
         return None
-    if not _in_body(keys, problem) or not _within_budget(keys, problem, c):
+    if not _in_body(keys, problem) or not _within_budget(keys, problem, c, strength):
         return None
     scores = keys.queries @ np.concatenate([keys.keys[:payload], keys.pad_key[None, :]]).T
     owns = (keys.queries * keys.own_keys).sum(axis=1)
@@ -82,7 +98,43 @@ def _class_weights(problem: Any, rule: dict[str, Node]) -> tuple[list[int], list
         row = [exp(c * keys.half * int(s)) for s in scores[i]]
         row[-1] *= tokens - payload
         rows.append([*row, exp(c * keys.half * int(owns[i]))])
-    return list(range(payload)), rows
+    return rows
+
+
+def secrets_hold(problem: Any, tree: Node) -> bool:
+    """Both secrets, each in its own pool of reads, in the cube.
+
+    A key read has the target's own code part as the asker's key: X_i = sum of a_il u_l and of pads, u_l in
+    [(1 - T)/(1 + T), (1 + T)/(1 - T)] such that (u - 1)/(u + 1) is uniform, hence E 1/(1 + u_i) = 1/2, and by Jensen
+    E log2 (1 + X_i)/(1 + u_i) <= log2 (1 + (sum over l != i of a_il E u + pads) / 2).
+    """
+    steps = {step["id"]: step for step in tree["steps"]}
+    end, keys = steps["bits"], keys_of({step["rule"]: step for step in tree["steps"]})
+    beside, dim = int(end["given"]["key_coordinates"]), problem.number["value_dim"]
+    t, half = Fraction(steps["tilt"]["given"]["strength"]), Fraction(steps["tilt"]["gives"]["tanh_half_at_least"])
+    pools = []
+    for pool, strength in (("", Fraction(0)), ("-keys", t)):
+        c = Fraction(steps[f"decay{pool}"]["given"]["exponent"])
+        payload = int(steps[f"budget{pool}"]["given"]["payload"])
+        pools.append(class_weights(problem, keys, c, payload, beside=beside, strength=strength))
+    delta, h = problem.number["failure"], problem.rounding
+    eps = problem.number["tolerance"] + h
+    eps_keys = ball(eps - h) + 2 * ball(t * h / 4).tanh() if h else eps
+    if problem.node["body"] != "cube" or beside < 1 or not at_most(half, ball(t / 2).tanh()):
+        return False
+    if pools[0] is None or pools[1] is None or delta > 1 - eps or not at_most(delta, 1 - eps_keys):
+        return False
+    r = len(pools[0])
+    relative = [[x / row[i] for x in row[:-1]] for i, row in enumerate(pools[1])]
+    mean = ((1 + ball(half)) / (1 - ball(half))).log() / ball(half) - 1
+    key = log2(abs(arb_mat([row[:r] for row in relative]).det()))
+    for row in relative:
+        crowd = 1 + ((sum(row[:r], arb(0)) - 1) * mean + row[r]) / 2
+        key += log2(half) + divergence(eps_keys, delta) - 2 * log2(crowd)
+    value = log2(abs(arb_mat([[x / sum(row, arb(0)) for x in row[:r]] for row in pools[0]]).det()))
+    value += r * divergence(eps, delta)
+    total = ball(problem.streams) * (ball(dim - 1) * value.max(arb(0)) + beside * key.max(arb(0)))
+    return bool(ball(problem.number["state_bits_at_least"]) <= total)
 
 
 _FAMILIES = ("linear-code", "coset-union", "hypercube", "paraboloid")
@@ -111,9 +163,11 @@ def _bf16(x: Fraction) -> bool:
     return x.denominator & (x.denominator - 1) == 0 and odd < 256
 
 
-def _within_budget(keys: Keys, problem: Any, c: Fraction) -> bool:
+def _within_budget(keys: Keys, problem: Any, c: Fraction, strength: Fraction) -> bool:
     """The largest logit of a query on the whole body: its dual norm, at a corner of the cube or on the sphere."""
-    half, rho = c * keys.half, problem.number["max_logit"]
+    half, rho = c * keys.half, problem.number["max_logit"] - strength
+    if rho < 0:
+        return False
     if problem.node["body"] == "cube":
         corner = np.sign(keys.queries)
         largest = int((keys.queries * corner).sum(axis=1).max())

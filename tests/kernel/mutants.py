@@ -20,7 +20,7 @@ Where = tuple[Any, ...]
 WORDS = {"claim", "attention", "body", "budget", "inputs", "form", "name", "sha256", "tensor", "id", "rule"}
 WHOLE = {
     "tokens", "key_dim", "value_dim", "kv_heads", "layers", "state_bits_at_least", "head", "dimension", "size", "side",
-    "cutoff", "payload", "alphabet", "keys", "queries", "weights", "exponents",
+    "cutoff", "payload", "alphabet", "key_coordinates", "keys", "queries", "weights", "exponents",
 }  # fmt: skip
 FINEST, COARSEST = 60, -6  # steps of 2^-60 .. 2^6
 
@@ -194,7 +194,7 @@ def rewritten(control: Control) -> Iterator[Mutant]:
                 for word in set(words) - {value} if isinstance(value, str) and value in words else ():
                     yield Mutant(f"{field} = {word}", rule_at(tree, where), rebuild(put(tree, (*where, field), word)))
     for i, step in enumerate(tree["steps"]):
-        for rule in ("levels", "separation", "counting", "random-access-code", "volume"):
+        for rule in ("levels", "separation", "counting", "random-access-code", "volume", "joint"):
             if rule != step["rule"]:
                 yield Mutant(f"{step['id']} by {rule}", step["rule"], rebuild(put(tree, ("steps", i, "rule"), rule)))
         if i:

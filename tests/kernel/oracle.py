@@ -37,7 +37,17 @@ class Problem:
 
     @property
     def coordinates(self) -> Fraction:
-        return self.number["value_dim"] * self.number["kv_heads"] * self.number["layers"]
+        return self.number["value_dim"] * self.streams
+
+    @property
+    def streams(self) -> Fraction:
+        return self.number["kv_heads"] * self.number["layers"]
+
+
+@dataclass(frozen=True)
+class Tilt:
+    strength: Fraction
+    tanh_half: Fraction
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,8 @@ class Scaled:
     keys: Keys
     z: Fraction
     payload: int
+    origin: str = ""
+    tilt: Tilt | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,7 @@ class Leak:
     rest: Fraction
     rows: tuple[tuple[Fraction, Fraction], ...] = ()
     log2_det: arb | None = None
+    scaled: Scaled | None = None
 
 
 @dataclass(frozen=True)
@@ -101,14 +114,22 @@ def _exp_bound(problem: Problem, step: Node, facts: dict[str, Any], folder: Path
     return exponent, z
 
 
+def _tilt(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> Tilt:
+    strength, half = Fraction(step["given"]["strength"]), Fraction(step["gives"]["tanh_half_at_least"])
+    require(strength > 0 and 0 < half < 1 and at_most(half, ball(strength / 2).tanh()), "tanh")
+    return Tilt(strength, half)
+
+
 def _budget(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> Scaled:
     keys, (exponent, z) = facts[step["uses"]["keys"]], facts[step["uses"]["decay"]]
+    tilt = facts[step["uses"]["tilt"]] if "tilt" in step["uses"] else None
     payload, logit = int(step["given"]["payload"]), Fraction(step["gives"]["logit_at_most"])
     require(keys.dim <= problem.number["key_dim"], "dimension")
     require(1 <= payload <= min(keys.size, problem.number["tokens"]), "payload")
     require(keys.bf16 or problem.node["inputs"] == "real", "bf16")
-    require(exponent * keys.unit <= logit <= problem.number["max_logit"], "logit")
-    return Scaled(keys, z, payload)
+    cost = exponent * keys.unit + (tilt.strength if tilt else 0)
+    require(cost <= logit <= problem.number["max_logit"], "logit")
+    return Scaled(keys, z, payload, step["uses"]["keys"], tilt)
 
 
 def _leak(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> Leak:
@@ -116,7 +137,7 @@ def _leak(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | No
     stated = masses(step)
     found = leak_sums(scaled.keys, scaled.z, scaled.payload, int(problem.number["tokens"]))
     require(all(a <= b for a, b in zip(found, stated, strict=True)), "masses")
-    return Leak(scaled.payload, *stated)
+    return Leak(scaled.payload, *stated, scaled=scaled)
 
 
 def masses(step: Node) -> tuple[Fraction, Fraction, Fraction]:
@@ -278,9 +299,37 @@ def _volume(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | 
     return bits
 
 
+def _joint(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> Fraction:
+    values, keys = (facts[step["uses"][name]] for name in ("values", "keys"))
+    coordinates, bits = int(step["given"]["key_coordinates"]), Fraction(step["gives"]["bits_at_least"])
+    require(problem.node["body"] == "cube" and "tolerance" in problem.number, "body and tolerance")
+    require(values.scaled is not None and keys.scaled is not None, "family")
+    require(values.scaled.origin == keys.scaled.origin, "one key step")
+    require(values.payload == keys.payload and keys.scaled.tilt is not None, "payload and tilt")
+    require(1 <= coordinates <= problem.number["key_dim"] - keys.scaled.keys.dim, "key coordinates")
+    require(at_most(bits, joint_bound(problem, values, keys, keys.scaled.tilt, coordinates)), "bits")
+    return bits
+
+
+def joint_bound(problem: Problem, values: Leak, keys: Leak, tilt: Tilt, coordinates: int) -> Fraction | arb:
+    """The two parts as bounds 4 writes them, in bits of all streams; 0 where neither is above it."""
+    eps, delta, h = problem.number["tolerance"], problem.number["failure"], problem.rounding
+    tilted = tilt.strength * h / 2
+    require(max(values.off_target, keys.off_target) < 1, "off_target")
+    require(eps + max(h, tilted) < 1 and delta <= 1 - eps - max(h, tilted), "failure")
+    with precision():
+        value = determinant_bound("near-identity", values) + values.payload * divergence(eps + h, delta)
+        crowd = 1 + (keys.off_target * (tilt.strength / tilt.tanh_half - 1) + keys.rest) / 2
+        loss = log_ratio(keys.off_target) / arb(2).log() * ball(keys.squares)
+        key = keys.payload * (log2(tilt.tanh_half) + divergence(eps + tilted, delta) - 2 * log2(crowd) - loss)
+        parts = [(problem.number["value_dim"] - 1, value), (Fraction(coordinates), key)]
+        gained = [ball(many * problem.streams) * part for many, part in parts if many and not at_most(part, 0)]
+        return sum(gained[1:], gained[0]) if gained else Fraction(0)
+
+
 _RULES: dict[str, Any] = {
     "linear-code": _keys, "coset-union": _keys, "hypercube": _keys, "explicit-keys": _keys, "paraboloid": _keys,
-    "exp-bound": _exp_bound, "budget": _budget, "leak": _leak, "attention-row": attention_row,
+    "exp-bound": _exp_bound, "tilt": _tilt, "budget": _budget, "leak": _leak, "attention-row": attention_row,
     "separation": _separation, "levels": _levels, "random-access-code": _random_access_code, "counting": _counting,
-    "determinant": _determinant, "volume": _volume,
+    "determinant": _determinant, "volume": _volume, "joint": _joint,
 }  # fmt: skip

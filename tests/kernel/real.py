@@ -54,7 +54,7 @@ def entropy(p: Fraction) -> arb:
         return sum((-ball(q) * log2(q) for q in (p, 1 - p) if q), arb(0))
 
 
-def divergence(eps: Fraction, delta: Fraction) -> arb:
+def divergence(eps: Fraction | arb, delta: Fraction) -> arb:
     """g(eps, delta) = (1 - delta) log2 1/eps - H(delta) + delta log2 1/(1 - eps), as bounds 2 writes it."""
     with precision():
         return ball(1 - delta) * log2(1 / eps) - entropy(delta) + ball(delta) * log2(1 / (1 - eps))

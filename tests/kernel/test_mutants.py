@@ -11,10 +11,17 @@ import pytest
 
 from kvverify.kernel.check import Verdict, check
 from kvverify.kernel.rules import RULES
-from tests.kernel.controls import Control, controls
+from tests.kernel import controls as plain
+from tests.kernel import payload_controls
+from tests.kernel.controls import Control
 from tests.kernel.instance import claim_holds
 from tests.kernel.mutants import Mutant, Stronger, broken, rewritten, stronger
 from tests.kernel.oracle import first_false
+
+
+def controls() -> tuple[Control, ...]:
+    return plain.controls() + payload_controls.controls()
+
 
 MUTANTS, STRONGER = 25, 13  # at least, of each rule and of each form of the determinant
 every_control = pytest.mark.parametrize("control", controls(), ids=str)
@@ -37,7 +44,7 @@ def strengthened(control: Control, folder: Path) -> list[Stronger]:
 
 
 def faults(control: Control) -> Iterator[Mutant]:
-    return broken(control, outside=control in (controls()[0], controls()[-1]))
+    return broken(control, outside=control in (plain.controls()[0], plain.controls()[-1]))
 
 
 def ruled(control: Control, mutant: Mutant) -> str:

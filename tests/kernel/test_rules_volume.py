@@ -48,7 +48,8 @@ def leak_of(m: Entries, rest: Fraction, width: Fraction = Fraction(0)) -> Leak:
     off = [sum((abs(x) for j, x in enumerate(row) if j != i), Fraction(0)) for i, row in enumerate(m)]
     squares = sum((x * x for i, row in enumerate(m) for j, x in enumerate(row) if j != i), Fraction(0)) / len(m)
     rows = tuple(Row(o, rest) for o in off)
-    return Leak(len(m), Row(max(off), rest), squares, rows, lambda: [[(x, x + width) for x in row] for row in m])
+    matrix = [[(x, x + width) for x in row] for row in m]
+    return Leak(len(m), Row(max(off), rest), squares, rows=rows, matrix=lambda: matrix)
 
 
 def threshold(form: str, leak: Leak, truth: Sums) -> Fraction:
@@ -118,8 +119,9 @@ def test_elimination_on_larger_matrices(n: int, random: object) -> None:
     m = [[Fraction(draw(-9, 9), draw(1, 9)) if draw(0, 2) else Fraction(0) for _ in range(n)] for _ in range(n)]
     found = fmpq_mat([[fmpq(x.numerator, x.denominator) for x in row] for row in m]).det()
     determinant = abs(Fraction(int(found.p), int(found.q)))
-    leak = Leak(n, Row(Fraction(0), Fraction(0)), Fraction(0), (Row(Fraction(0), Fraction(0)),) * n,
-                lambda: [[(x, x) for x in row] for row in m])  # fmt: skip
+    nothing = Row(Fraction(0), Fraction(0))
+    exact = [[(x, x) for x in row] for row in m]
+    leak = Leak(n, nothing, Fraction(0), rows=(nothing,) * n, matrix=lambda: exact)
     gives = {"log2_det_at_least": down(log2(determinant), 40) if determinant else -1000}
     assert accepts("determinant", {"leak": leak}, {"form": "exact"}, gives) is (determinant != 0)
     if determinant:
@@ -133,12 +135,13 @@ def test_forms_refuse_what_they_cannot_do() -> None:
     for form in ("near-identity", "ostrowski"):
         assert not accepts("determinant", {"leak": Leak(2, one, Fraction(1))}, {"form": form}, gives)
     assert not accepts("determinant", {"leak": Leak(2, small, Fraction(0))}, {"form": "exact"}, gives)
-    rows = Leak(2, one, Fraction(1), (small, one))
+    rows = Leak(2, one, Fraction(1), rows=(small, one))
     assert not accepts("determinant", {"leak": rows}, {"form": "ostrowski"}, gives)
     with pytest.raises(Malformed):
         apply("determinant", {"leak": rows}, {"form": "guess"}, gives)
+    many = Leak(49, small, Fraction(0), rows=(small,) * 49, matrix=list)
     with pytest.raises(OverLimit):
-        apply("determinant", {"leak": Leak(49, small, Fraction(0), (small,) * 49, list)}, {"form": "exact"}, gives)
+        apply("determinant", {"leak": many}, {"form": "exact"}, gives)
 
 
 @pytest.mark.parametrize("weight", [Fraction(1), Fraction(1, 2), Fraction(3, 4)])

@@ -4,7 +4,7 @@ Key (-1)^c for a codeword c of length L, query C (-1)^c: the score of words at d
 the target a token weighs exp(-2C w); the exponent of these rules is w, with c = 2C. On the cube |q|_1 = C L = c L/2;
 in the ball keys are divided by sqrt(L) and queries multiplied by it, so |q|_2 = C L as well. The asker's own key is the
 negated target (exponent L), a pad has key 0 (exponent L/2). Proofs: docs/proofs/codes.md.
-Source: ours (the hypercube and Kerdock rows of the ledger are instances).
+Source: ours; MacWilliams (1963) for the dual's histogram.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def coset_union(context: Context, uses: dict[str, Fact], given: Node, gives: Nod
 
 
 def hypercube(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> Keys:
-    """All 2^d sign vectors of dimension d: C(d, w) of them at distance w (claims C4)."""
+    """All 2^d sign vectors of dimension d: C(d, w) of them at distance w."""
     fields(uses, "uses", set())
     dimension = integer(fields(given, "given", {"dimension"})["dimension"], "dimension")
     size = integer(fields(gives, "gives", {"size"})["size"], "size")

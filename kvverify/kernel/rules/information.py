@@ -15,7 +15,7 @@ def random_access_code(context: Context, uses: dict[str, Fact], given: Node, giv
     """N symbols of L levels, each read back wrongly with probability delta <= 1 - 1/L at most: S >= N F(L, delta).
 
     F(L, delta) = log2 L - H(delta) - delta log2(L - 1), N = payload * value_dim * streams.
-    Source: claims C1 (INDEX), Fano.
+    Source: INDEX with Fano's inequality, textbook; the bound of Ambainis, Nayak, Ta-Shma and Vazirani at L = 2.
     """
     reading = _reading(context, uses, given)
     bits = rational(fields(gives, "gives", {"bits_at_least"})["bits_at_least"], "bits_at_least")

@@ -3,7 +3,7 @@
 With query c k_i (c (2a, 1) for the paraboloid) a token l weighs exp(-c e_il) relative to the target, e_il an integer.
 Keys are divided by a number that brings them into the body, queries multiplied by it: scores do not change, and the
 logit on the whole body is |q|_1 (cube) or |q|_2 (ball) after that. Proofs: docs/proofs/codes.md.
-Source: ours, claims C4.
+Source: ours.
 """
 
 from __future__ import annotations

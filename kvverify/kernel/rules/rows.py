@@ -58,7 +58,7 @@ def attention_row(context: Context, uses: dict[str, Fact], given: Node, gives: N
     def matrix() -> list[list[tuple[Fraction, Fraction]]]:
         return [[_enclose((row[j] - row[i]) * unit) for j in payload] for i, row in zip(payload, scores, strict=True)]
 
-    return Leak(len(payload), stated.worst, stated.squares, tuple(rows), matrix)
+    return Leak(len(payload), stated.worst, stated.squares, None, tuple(rows), matrix)
 
 
 def _scores(query: list[int], keys: list[list[int]], dim: int, i: int) -> list[int]:

@@ -9,7 +9,21 @@ from __future__ import annotations
 from fractions import Fraction
 
 from kvverify.kernel.document import Node, fields, integer, rational
-from kvverify.kernel.facts import Context, Decay, Fact, Keys, Leak, Reading, Row, Rule, Scaled, need, premise, present
+from kvverify.kernel.facts import (
+    Context,
+    Decay,
+    Fact,
+    Keys,
+    Leak,
+    Reading,
+    Row,
+    Rule,
+    Scaled,
+    Tilt,
+    need,
+    premise,
+    present,
+)
 from kvverify.kernel.numbers import exp_lower, power_upper, root_upper
 
 MAX_ALPHABET = 1 << 64
@@ -30,9 +44,11 @@ def exp_bound(context: Context, uses: dict[str, Fact], given: Node, gives: Node)
 def budget(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> Scaled:
     """Queries at scale c = exponent cost the logit c * unit on every key of the body: it must be within ``max_logit``.
 
-    The first ``payload`` keys carry the secret; the remaining tokens are pads of value 0. Source: ours (bounds 3).
+    The first ``payload`` keys carry the secret; the remaining tokens are pads of value 0. With a tilt, its strength is
+    left of the budget for one further coordinate of the query. Source: ours.
     """
-    fields(uses, "uses", {"keys", "decay"})
+    fields(uses, "uses", {"keys", "decay"}, {"tilt"})
+    tilt = premise(uses, "tilt", Tilt) if "tilt" in uses else None
     payload = integer(fields(given, "given", {"payload"})["payload"], "payload")
     logit = rational(fields(gives, "gives", {"logit_at_most"})["logit_at_most"], "logit_at_most")
     keys, decay, statement = premise(uses, "keys", Keys), premise(uses, "decay", Decay), context.statement
@@ -41,10 +57,10 @@ def budget(context: Context, uses: dict[str, Fact], given: Node, gives: Node) ->
     need(1 <= payload <= keys.size, "1 <= payload <= number of keys", payload, keys.size)
     need(payload <= statement.tokens, "payload <= tokens", payload, statement.tokens)
     need(keys.bf16 or statement.inputs == "real", "keys are exact in bf16, as the statement's inputs require")
-    cost = decay.exponent * keys.unit
+    cost = decay.exponent * keys.unit + (tilt.strength if tilt else 0)
     need(cost <= logit, "logit of the queries <= logit_at_most", cost, logit)
     need(logit <= statement.max_logit, "logit_at_most <= max_logit", logit, statement.max_logit)
-    return Scaled(keys, decay.at_most, payload)
+    return Scaled(keys, decay.at_most, payload, tilt)
 
 
 def leak(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> Leak:
@@ -76,7 +92,7 @@ def leak(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> L
     )
     need(squares <= stated.squares, "off-target squares <= off_target_squares_at_most", squares, stated.squares)
     need(rest <= stated.worst.rest, "mass of pads and own token <= rest_at_most", rest, stated.worst.rest)
-    return Leak(scaled.payload, stated.worst, stated.squares)
+    return Leak(scaled.payload, stated.worst, stated.squares, scaled)
 
 
 def stated_leak(gives: Node) -> Leak:
@@ -98,7 +114,8 @@ def separation(context: Context, uses: dict[str, Fact], given: Node, gives: Node
     """Values 0 and 1 are told apart under the relative tolerance eta when (1 - eta) > (1 + eta) sigma, strictly.
 
     Bit 1 answers at least (1 - eta)/D, bit 0 at most (1 + eta) sigma/D with one D that does not depend on values; pads
-    and the asker's own token have value 0 and are in D only. Source: claims C2, this sharp form ours.
+    and the asker's own token have value 0 and are in D only. Source: the reduction of Haris and
+    Onak (COLT 2025), this sharp form ours.
     """
     leak_fact = _leak(uses)
     fields(given, "given", set())
@@ -114,7 +131,7 @@ def levels(context: Context, uses: dict[str, Fact], given: Node, gives: Node) ->
 
     Answers to neighbouring levels differ by 2/((L-1) D) up to 2 sigma/D of other payload and 2 eps of error, D the
     row's sum. For bf16 inputs eps grows by the rounding of a value unless all levels are exact (L - 1 a power of two up
-    to 512). Source: bounds 1, sharpened (ours): pads have a known value, so they weigh in D only.
+    to 512). Source: ours; pads have a known value, so they weigh in D only.
     """
     leak_fact = _leak(uses)
     fields(given, "given", set())

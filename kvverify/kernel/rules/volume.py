@@ -1,7 +1,7 @@
 """The volume rule: bits of state from the determinant of an attention matrix. Proofs: docs/proofs/volume.md.
 
 No separation is needed: values are uniform on [-1, 1], answers are known up to an interval, and entropy does the rest.
-Source: ours (bounds 2); Ostrowski's determinant bound.
+Source: ours; Ostrowski's determinant bound.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def determinant(context: Context, uses: dict[str, Fact], given: Node, gives: Nod
     form = fields(given, "given", {"form"})["form"]
     stated = rational(fields(gives, "gives", {"log2_det_at_least"})["log2_det_at_least"], "log2_det_at_least")
     if form == "near-identity":
-        bound = _near_identity(leak)
+        bound = near_identity(leak)
     elif form == "ostrowski":
         bound = _ostrowski(context, leak)
     elif form == "exact":
@@ -40,10 +40,16 @@ def determinant(context: Context, uses: dict[str, Fact], given: Node, gives: Nod
     return Determinant(leak.payload, stated)
 
 
-def _near_identity(leak: Leak) -> Fraction:
+def near_identity(leak: Leak) -> Fraction:
+    """A lower bound on log2 |det W| over all rows."""
+    return -leak.payload * (log2_upper(_row_sum(leak.worst)) + distortion(leak))
+
+
+def distortion(leak: Leak) -> Fraction:
+    """An upper bound on -log2 |det(I + A)| a row: log2 e * c(sigma) * F."""
     sigma, squares = round_up(leak.worst.off_target), round_up(leak.squares, 256)
     need(sigma < 1, "off_target < 1 (rounded up to 2^-128)", sigma, 1)
-    return -leak.payload * (log2_upper(_row_sum(leak.worst)) + LOG2_E_UPPER * log_ratio_upper(sigma) * squares)
+    return LOG2_E_UPPER * log_ratio_upper(sigma) * squares
 
 
 def _ostrowski(context: Context, leak: Leak) -> Fraction:
