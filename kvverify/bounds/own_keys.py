@@ -148,7 +148,8 @@ def own_keys_bound(keys: KeyTensor, problem: Problem) -> Bound:
             continue
         result = check(tree, keys.folder)
         if result.verdict is Verdict.INCOMPLETE:  # the steps before the determinant are the same
-            reason = f"the kernel refused: {result.reason}; {_ALWAYS} keys of dimension up to 128 and logits to 2048 always fit"
+            fits = f"{_ALWAYS} keys of dimension up to 128 and logits to 2048 always fit"
+            reason = f"the kernel refused: {result.reason}; {fits}"
             break
         if result.verdict is Verdict.INVALID:
             reason = f"the kernel refused: {result.reason}"
