@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 
@@ -72,9 +75,35 @@ def fano(alphabet: np.ndarray, failure: float) -> np.ndarray:
     return bits
 
 
-def candidates(family: KeyFamily, payloads: list[int], problem: Problem) -> list[Candidate]:
-    """For every method the best of the payload sizes that the family has keys for; the other tokens are pads."""
-    sizes = [payload for payload in payloads if payload <= family.size]
+@dataclass(frozen=True)
+class _Sizes:
+    """Payload sizes, ascending: as integers, as floats, and the pads beside each."""
+
+    exact: tuple[int, ...]
+    payload: np.ndarray
+    pads: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.exact)
+
+    def upto(self, size: int) -> _Sizes:
+        """Those that a family of so many keys can carry."""
+        count = bisect_right(self.exact, size)
+        return _Sizes(self.exact[:count], self.payload[:count], self.pads[:count])
+
+    def pick(self, places: list[int]) -> _Sizes:
+        """Those at the places."""
+        return _Sizes(tuple(self.exact[i] for i in places), self.payload[places], self.pads[places])
+
+
+@lru_cache(maxsize=8)
+def _sizes(payloads: tuple[int, ...], tokens: int) -> _Sizes:
+    return _Sizes(payloads, np.array(payloads, dtype=float), np.array([float(tokens - size) for size in payloads]))
+
+
+def candidates(family: KeyFamily, payloads: Sequence[int], problem: Problem) -> list[Candidate]:
+    """For every method the best of the payload sizes (ascending) that the family has keys for, beside pads."""
+    sizes = _sizes(tuple(payloads), problem.tokens).upto(family.size)
     if not sizes or (problem.inputs == "bf16" and not family.bf16_exact):
         return []
     rows = _rows(family, sizes, problem)
@@ -96,26 +125,24 @@ class _Rows:
     rest: np.ndarray
 
 
-def _rows(family: KeyFamily, sizes: list[int], problem: Problem) -> _Rows:
+def _rows(family: KeyFamily, sizes: _Sizes, problem: Problem) -> _Rows:
     c = float(problem.max_logit / scaling(family, problem).unit)
     sigma, squares, rest = _masses(family, sizes, problem, np.array([c]))
     return _Rows(sigma[:, 0], squares[:, 0], rest[:, 0])
 
 
 def _masses(
-    family: KeyFamily, sizes: list[int], problem: Problem, scales: np.ndarray
+    family: KeyFamily, sizes: _Sizes, problem: Problem, scales: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Off-target mass, its squares, and the rest: (payload sizes, scales) each."""
     place = scaling(family, problem)
     table = sorted(family.exponents().items())
     exponents = np.array([e for e, _ in table], dtype=float)
     numbers = np.array([float(n) for _, n in table])
-    payload = np.array(sizes, dtype=float)
-    nearest = np.minimum(np.cumsum(numbers)[None, :], payload[:, None] - 1)
+    nearest = np.minimum(np.cumsum(numbers)[None, :], sizes.payload[:, None] - 1)
     capped = np.diff(nearest, prepend=0.0, axis=1)
     weights = np.exp(-np.outer(exponents, scales))
-    pads = np.array([[float(problem.tokens - size)] for size in sizes])
-    rest = np.exp(-scales * place.own) + pads * np.exp(-scales * place.pad_twice / 2)
+    rest = np.exp(-scales * place.own) + sizes.pads[:, None] * np.exp(-scales * place.pad_twice / 2)
     return capped @ weights, capped @ weights**2, rest
 
 
@@ -135,7 +162,7 @@ def _distortion(sigma: np.ndarray, squares: np.ndarray) -> np.ndarray:
     return loss
 
 
-def _volume(family: KeyFamily, sizes: list[int], problem: Problem, rows: _Rows) -> Candidate:
+def _volume(family: KeyFamily, sizes: _Sizes, problem: Problem, rows: _Rows) -> Candidate:
     gain = _gain(problem)
     loss = np.log2(1 + rows.sigma + rows.rest) + _distortion(rows.sigma, rows.squares)
     holds = (rows.sigma < 1) & (gain > loss)
@@ -144,22 +171,34 @@ def _volume(family: KeyFamily, sizes: list[int], problem: Problem, rows: _Rows) 
     return _best(family, sizes, "volume", np.zeros(len(sizes)), gains, miss)
 
 
-def _joint(family: KeyFamily, sizes: list[int], problem: Problem, rows: _Rows) -> list[Candidate]:
+@lru_cache(maxsize=4)
+def _tilts(problem: Problem) -> tuple[list[Fraction], np.ndarray, np.ndarray]:
+    """Strengths within the budget, the same as floats, and g of a key read at each."""
+    strengths = [t for t in STRENGTHS if t < problem.max_logit]
+    return (
+        strengths,
+        np.array([float(t) for t in strengths]),
+        np.array([_gain(problem, float(t) / 2) for t in strengths]),
+    )
+
+
+def _joint(family: KeyFamily, sizes: _Sizes, problem: Problem, rows: _Rows) -> list[Candidate]:
     """A second secret in the key coordinates beside the code; every strength of a fixed grid is tried.
 
-    Payloads below a sixteenth of the cache are left to the value bounds.
+    Payloads are all tokens or a power of two of them; below a sixteenth they are left to the value bounds.
     """
-    chosen = [i for i, size in enumerate(sizes) if 16 * size >= problem.tokens]
-    sizes = [sizes[i] for i in chosen]
+    chosen = [
+        i for i, size in enumerate(sizes.exact)
+        if size == problem.tokens or (16 * size >= problem.tokens and size & (size - 1) == 0)
+    ]  # fmt: skip
+    sizes = sizes.pick(chosen)
     coordinates = problem.key_dim - family.dim
-    strengths = [t for t in STRENGTHS if t < problem.max_logit]
+    strengths, t, gain = _tilts(problem)
     if problem.body != "cube" or coordinates < 1 or not strengths or not sizes:
         return []
-    t = np.array([float(x) for x in strengths])
-    scales = np.array([float((problem.max_logit - x) / scaling(family, problem).unit) for x in strengths])
+    scales = (float(problem.max_logit) - t) / float(scaling(family, problem).unit)
     sigma, squares, rest = _masses(family, sizes, problem, scales)
     half = np.tanh(t / 2)
-    gain = np.array([_gain(problem, float(x) / 2) for x in strengths])
     crowd = 1 + (sigma * (t / half - 1) + rest) / 2
     read = np.maximum(gain + np.log2(half) - 2 * np.log2(crowd) - _distortion(sigma, squares), 0.0)
     off, mean, other = rows.sigma[chosen], rows.squares[chosen], rows.rest[chosen]
@@ -170,10 +209,10 @@ def _joint(family: KeyFamily, sizes: list[int], problem: Problem, rows: _Rows) -
     best = total.argmax(axis=1)
     gains = total[np.arange(len(sizes)), best]
     found = _best(family, sizes, "joint", np.zeros(len(sizes)), gains, np.full(len(sizes), math.inf))
-    return [replace(found, strength=strengths[int(best[sizes.index(found.payload)])])] if found.bits else []
+    return [replace(found, strength=strengths[int(best[sizes.exact.index(found.payload)])])] if found.bits else []
 
 
-def _levels(family: KeyFamily, sizes: list[int], problem: Problem, rows: _Rows) -> Candidate:
+def _levels(family: KeyFamily, sizes: _Sizes, problem: Problem, rows: _Rows) -> Candidate:
     """Levels that are exact in bf16 need no room for rounding: there a power of two of gaps is tried as well."""
     assert problem.tolerance is not None
     found = []
@@ -192,12 +231,12 @@ def _levels(family: KeyFamily, sizes: list[int], problem: Problem, rows: _Rows) 
 
 
 def _best(
-    family: KeyFamily, sizes: list[int], method: str, alphabet: np.ndarray, gains: np.ndarray, miss: np.ndarray
+    family: KeyFamily, sizes: _Sizes, method: str, alphabet: np.ndarray, gains: np.ndarray, miss: np.ndarray
 ) -> Candidate:
     """The payload size with the most bits in all, or where none has any the one that misses least.
 
     ``gains`` are bits of one token.
     """
-    bits = np.array(sizes, dtype=float) * gains
+    bits = sizes.payload * gains
     best = int(bits.argmax() if bits.any() else miss.argmin())
-    return Candidate(family, sizes[best], method, int(alphabet[best]), float(bits[best]), float(miss[best]))
+    return Candidate(family, sizes.exact[best], method, int(alphabet[best]), float(bits[best]), float(miss[best]))

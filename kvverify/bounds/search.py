@@ -39,7 +39,7 @@ class Bound:
 
 def ranked(problem: Problem) -> list[Candidate]:
     """All candidates, best first. The payload is all tokens, or fewer of them beside pads."""
-    sizes = sorted({problem.tokens} | {size for size in PAYLOADS if size < problem.tokens})
+    sizes = tuple(sorted({problem.tokens} | {size for size in PAYLOADS if size < problem.tokens}))
     doublings = [size for size in sizes if size & (size - 1) == 0 or size == problem.tokens]
     pool = {family.name: family for size in doublings for family in families(size, problem.key_dim)}
     found = [candidate for family in pool.values() for candidate in candidates(family, sizes, problem)]
