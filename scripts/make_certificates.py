@@ -28,10 +28,10 @@ def problems() -> Iterator[tuple[str, Problem]]:
         failure = changes.pop("failure", TENTH)
         return Problem(tokens, dim, dim, Fraction(logit), failure, tolerance=tolerance, **changes)
 
-    yield "2^17-d128-logit24", at(1 << 17, 24)
+    yield "2^12-d128-logit16", at(1 << 12, 16)
     yield "2^17-d128-logit16", at(1 << 17, 16)
-    yield "2^20-d128-logit24", at(1 << 20, 24)
-    yield "2^20-d128-logit16", at(1 << 20, 16)
+    yield "2^17-d128-logit24", at(1 << 17, 24)
+    yield "2^20-d128-logit32", at(1 << 20, 32)
     yield "100000-d128-logit16", at(100_000, 16)
     yield "2^17-d128-logit24-bf16", at(1 << 17, 24, inputs="bf16")
     yield "2^17-d128-logit24-ball-bf16", at(1 << 17, 24, inputs="bf16", body="ball")
@@ -49,6 +49,9 @@ def main(folder: Path) -> int:
     """Write and check all certificates; the exit code."""
     folder.mkdir(parents=True, exist_ok=True)
     found = [(name, best_bound(problem)) for name, problem in problems()]
+    for name, problem in problems():  # the secret in the values alone, where it can be in the keys as well
+        if name in ("2^17-d128-logit24", "2^17-d128-logit16"):
+            found.append((f"{name}-values", best_bound(problem, method="volume")))
     found.append(("2048-d128-logit24-instance", instance_bound(2048, 128)))
     status = 0
     for name, bound in found:

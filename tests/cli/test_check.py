@@ -63,7 +63,7 @@ def test_one_valid_certificate(good: Path) -> None:
     done = kvverify("check", good)
     assert (done.code, done.err) == (0, "")
     assert done.out == (
-        f"VALID      {good}: state of 64 tokens >= 5644 bits (Arb agrees)\n1 valid, 0 invalid, 0 incomplete\n"
+        f"VALID      {good}: state of 64 tokens >= 8765 bits (Arb agrees)\n1 valid, 0 invalid, 0 incomplete\n"
     )
 
 
@@ -82,10 +82,10 @@ def test_the_object_of_json(tree: Tree, good: Path) -> None:
         None,
         "agrees",
     )
-    assert first["claim"] == "state of 64 tokens >= 5644 bits"
+    assert first["claim"] == "state of 64 tokens >= 8765 bits"
     assert 0 <= first["seconds"] < 10
     assert (second["verdict"], second["second_opinion"]) == ("INVALID", None)
-    assert "state_bits_at_least <= what the steps prove (5645 against" in second["reason"]
+    assert "state_bits_at_least <= what the steps prove (8766 against" in second["reason"]
 
 
 def test_trust_is_computed_from_the_steps(tree: Tree, good: Path) -> None:
@@ -93,7 +93,7 @@ def test_trust_is_computed_from_the_steps(tree: Tree, good: Path) -> None:
     digests = {f"{name} {digest}" for name, digest in rule_files()}
     assert trust["cited"] == trust["engines"] == []
     assert set(trust["rules"]) < digests
-    assert {rule.split()[0] for rule in trust["rules"]} == {"codes.py", "information.py", "softmax.py"}
+    assert {rule.split()[0] for rule in trust["rules"]} == {"codes.py", "payload.py", "softmax.py"}
     claimed = json.loads(good.read_text())
     good.write_text(json.dumps({**claimed, "trust": {"rules": []}}))
     assert kvverify("check", good).code == 1
@@ -211,15 +211,15 @@ def test_names_of_any_bytes(tree: Tree, tmp_path: Path) -> None:
 
 STATEMENTS: dict[str, tuple[Callable[[Tree], Tree], int, str]] = {
     "the same": (lambda one: one, 0, ""),
-    "weaker": (lambda one: {**one, "state_bits_at_least": "5643"}, 0, ""),
-    "stronger": (lambda one: {**one, "state_bits_at_least": "5645"}, 1, "expected state_bits_at_least 5645"),
+    "weaker": (lambda one: {**one, "state_bits_at_least": "8764"}, 0, ""),
+    "stronger": (lambda one: {**one, "state_bits_at_least": "8766"}, 1, "expected state_bits_at_least 8766"),
     "another class": (lambda one: {**one, "tolerance": "1/50"}, 1, "expected tolerance = '1/50', the certificate has"),
     "more tokens": (lambda one: {**one, "tokens": "65"}, 1, "expected tokens = '65'"),
     "one field more": (lambda one: {**one, "keys": "x"}, 1, "expected keys = 'x', the certificate has None"),
     "one field less": (lambda one: {k: v for k, v in one.items() if k != "body"}, 1, "expected body = None"),
     "bits as words": (lambda one: {**one, "state_bits_at_least": "many"}, 2, "a statement is an object of strings"),
     "other digits": (lambda one: {**one, "state_bits_at_least": "²"}, 2, "a statement is an object of strings"),
-    "bits as a number": (lambda one: {**one, "state_bits_at_least": 5644}, 2, "a bare JSON number"),
+    "bits as a number": (lambda one: {**one, "state_bits_at_least": 8765}, 2, "a bare JSON number"),
     "a million digits": (lambda one: {**one, "state_bits_at_least": "9" * 10**6}, 2, "a number of 1000000 characters"),
     "none": (lambda one: {}, 2, "a statement is an object of strings with 'state_bits_at_least'"),
 }
@@ -369,9 +369,9 @@ def test_a_certificate_may_come_through_a_pipe(good: Path) -> None:
 
 def test_replay_of_a_certificate_is_its_check(tree: Tree, good: Path) -> None:
     done = kvverify("replay", good)
-    assert (done.code, done.out) == (0, "VALID: state of 64 tokens >= 5644 bits\n")
+    assert (done.code, done.out) == (0, "VALID: state of 64 tokens >= 8765 bits\n")
     done = kvverify("replay", good, "--json")
-    assert done.json == {"schema": "kvverify-replay/1", "status": "VALID", "line": "state of 64 tokens >= 5644 bits"}
+    assert done.json == {"schema": "kvverify-replay/1", "status": "VALID", "line": "state of 64 tokens >= 8765 bits"}
     done = kvverify("replay", wrong(tree, good))
     assert (done.code, done.out.partition(":")[0]) == (1, "INVALID")
     assert "what the steps prove" in done.out

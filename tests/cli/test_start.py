@@ -69,7 +69,7 @@ def test_the_kernel_alone_runs_on_a_bare_python(tmp_path: Path) -> None:
         assert done.stderr.count("\n") <= 1, done.stderr
         return done.returncode, done.stdout + done.stderr
 
-    assert bare(good) == (0, f"VALID {good}: state of 64 tokens >= 5644 bits\n")
+    assert bare(good) == (0, f"VALID {good}: state of 64 tokens >= 8765 bits\n")
     code, text = bare(good, "bad.json")
     assert (code, text.splitlines()[1].partition(":")[0]) == (1, "INVALID bad.json")
     assert bare("nothere.json") == (2, "cannot read nothere.json: No such file or directory\n")
