@@ -12,7 +12,7 @@ from kvverify.bounds.search import QUERY_BITS
 from kvverify.codes.base import SignKeys
 from kvverify.codes.hypercube import Hypercube
 from kvverify.errors import Incomplete, UsageError
-from kvverify.kernel import document
+from kvverify.instances.layout import accepted
 from kvverify.kernel.check import Verdict, check
 from kvverify.kernel.document import Step
 from kvverify.problem import Problem
@@ -65,13 +65,7 @@ def playable(source: str | os.PathLike[str] | dict[str, Any]) -> dict[str, Any]:
     where the certificate is INVALID or not about sign keys, Incomplete where it is INCOMPLETE, OSError where it cannot
     be read.
     """
-    result = check(source)
-    if result.verdict is not Verdict.VALID:
-        kind = UsageError if result.verdict is Verdict.INVALID else Incomplete
-        raise kind(f"the certificate is {result.verdict.value}: {result.reason}")
-    claimed = result.statement
-    assert claimed is not None
-    found = document.parse(source) if isinstance(source, dict) else document.read(source)
+    found, claimed = accepted(source)
     rules = {step.rule: step for step in found.steps}
     keys = next((rules[rule] for rule in _SIGN_RULES if rule in rules), None)
     if keys is None or "budget" not in rules:

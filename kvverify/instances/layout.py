@@ -14,6 +14,7 @@ from kvverify.kernel.check import Verdict, check
 if TYPE_CHECKING:
     import os
 
+    from kvverify.kernel.document import Document
     from kvverify.kernel.statement import Statement
 
 MAX_SCALARS = 1 << 27
@@ -28,13 +29,7 @@ def from_certificate(source: str | os.PathLike[str] | dict[str, Any]) -> HardIns
     Raises UsageError where the certificate is INVALID or has no such instance, Incomplete where it is INCOMPLETE or the
     instance too large to play, OSError where it cannot be read.
     """
-    result = check(source)
-    if result.verdict is not Verdict.VALID:
-        kind = UsageError if result.verdict is Verdict.INVALID else Incomplete
-        raise kind(f"the certificate is {result.verdict.value}: {result.reason}")
-    claimed = result.statement
-    assert claimed is not None
-    found = document.parse(source) if isinstance(source, dict) else document.read(source)
+    found, claimed = accepted(source)
     steps = {step.rule: step for step in found.steps}
     code = next((steps[rule] for rule in _WORDS if rule in steps), None)
     if code is None or not {"exp-bound", "budget", "leak", "determinant", "volume"} <= steps.keys():
@@ -65,6 +60,16 @@ def from_certificate(source: str | os.PathLike[str] | dict[str, Any]) -> HardIns
         max_logit=claimed.max_logit, tolerance=claimed.tolerance, failure=claimed.failure, inputs=claimed.inputs,
         state_bits_at_least=claimed.state_bits_at_least, certificate=found.digest,
     )  # fmt: skip
+
+
+def accepted(source: str | os.PathLike[str] | dict[str, Any]) -> tuple[Document, Statement]:
+    """A certificate that the kernel has just accepted, and its statement. Raises as ``from_certificate`` does."""
+    result = check(source)
+    if result.verdict is not Verdict.VALID:
+        kind = UsageError if result.verdict is Verdict.INVALID else Incomplete
+        raise kind(f"the certificate is {result.verdict.value}: {result.reason}")
+    assert result.statement is not None
+    return document.parse(source) if isinstance(source, dict) else document.read(source), result.statement
 
 
 def _require_size(payload: int, claimed: Statement) -> None:
