@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from kvverify.attention.softmax import attend_reference
 from kvverify.audit import replay
 from kvverify.audit.game import play
 from kvverify.audit.verdict import Claim
@@ -63,6 +67,9 @@ def run_audit(request: AuditRequest, progress: Progress) -> dict[str, Any]:
         against.append(found)
         return None if found.certificate is None else (int(found.bits), str(found.certificate["digest"]))
 
+    progress(
+        f"begin; about {_attention_seconds(instance, request.options['reads']):.1g} s of attention, and imports", 0.0
+    )
     report = play(
         request.target, instance, parameters=_pairs(request.settings, "set"), group=group, claim=claim,
         floor_for=floor_for, progress=progress, **request.options,
@@ -80,6 +87,17 @@ def run_audit(request: AuditRequest, progress: Progress) -> dict[str, Any]:
         write(path, certificate)
         answer["claim"]["certificate"] = str(path)
     return answer
+
+
+def _attention_seconds(instance: HardInstance, reads: int | None) -> float:
+    """An estimate: Bob answers everything twice, the referee once, each at the pace of a few reads that are tried here."""
+    tried = min(instance.tokens, 32)
+    values = np.zeros((instance.tokens, instance.value_dim))
+    part = instance.queries[:tried], instance.keys, values, instance.own_keys[:tried], values[:tried]
+    start = time.perf_counter()
+    attend_reference(*(array[None, None] for array in part), 1.0)
+    asked = min(instance.tokens, reads or instance.tokens) * instance.kv_heads * instance.layers
+    return 3 * asked / tried * (time.perf_counter() - start)
 
 
 def _instance(request: AuditRequest) -> HardInstance:
