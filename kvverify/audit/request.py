@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,8 @@ def run_audit(request: AuditRequest, progress: Progress) -> dict[str, Any]:
         against.append(found)
         return None if found.certificate is None else (int(found.bits), str(found.certificate["digest"]))
 
-    progress(
-        f"begin; about {_attention_seconds(instance, request.options['reads']):.1g} s of attention, and imports", 0.0
-    )
+    seconds = _attention_seconds(instance, request.options["reads"])
+    progress(f"about {ceil(seconds)} s of attention, beside what the players import", 0.0)
     report = play(
         request.target, instance, parameters=_pairs(request.settings, "set"), group=group, claim=claim,
         floor_for=floor_for, progress=progress, **request.options,
@@ -90,14 +90,17 @@ def run_audit(request: AuditRequest, progress: Progress) -> dict[str, Any]:
 
 
 def _attention_seconds(instance: HardInstance, reads: int | None) -> float:
-    """An estimate: Bob answers everything twice, the referee once, each at the pace of a few reads that are tried here."""
-    tried = min(instance.tokens, 32)
+    """An estimate: Bob answers everything twice, the referee once, at the pace of a few reads that are tried here."""
+    tried = min(instance.tokens, 128)
     values = np.zeros((instance.tokens, instance.value_dim))
     part = instance.queries[:tried], instance.keys, values, instance.own_keys[:tried], values[:tried]
-    start = time.perf_counter()
-    attend_reference(*(array[None, None] for array in part), 1.0)
+    paces = []
+    for _ in range(3):  # the first warms up
+        start = time.perf_counter()
+        attend_reference(*(array[None, None] for array in part), 1.0)
+        paces.append((time.perf_counter() - start) / tried)
     asked = min(instance.tokens, reads or instance.tokens) * instance.kv_heads * instance.layers
-    return 3 * asked / tried * (time.perf_counter() - start)
+    return 3 * asked * min(paces)
 
 
 def _instance(request: AuditRequest) -> HardInstance:
