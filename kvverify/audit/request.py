@@ -92,12 +92,14 @@ def run_audit(request: AuditRequest, progress: Progress) -> dict[str, Any]:
 def _attention_seconds(instance: HardInstance, reads: int | None) -> float:
     """An estimate: Bob answers everything twice, the referee once, at the pace of a few reads that are tried here."""
     tried = min(instance.tokens, 128)
-    values = np.zeros((instance.tokens, instance.value_dim))
-    part = instance.queries[:tried], instance.keys, values, instance.own_keys[:tried], values[:tried]
+    values = np.zeros((1, 1, instance.tokens, instance.value_dim))
+    queries, keys, own_keys = (
+        a[None, None] for a in (instance.queries[:tried], instance.keys, instance.own_keys[:tried])
+    )
     paces = []
     for _ in range(3):  # the first warms up
         start = time.perf_counter()
-        attend_reference(*(array[None, None] for array in part), 1.0)
+        attend_reference(queries, keys, values, own_keys, values[:, :, :tried], 1.0)
         paces.append((time.perf_counter() - start) / tried)
     asked = min(instance.tokens, reads or instance.tokens) * instance.kv_heads * instance.layers
     return 3 * asked * min(paces)
