@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from fractions import Fraction
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -89,19 +90,28 @@ def bound(
     tolerance: Tolerance = None, relative: Relative = None, failure: Failure = "1/10", max_logit: MaxLogit = "24",
     body: Body = "cube", inputs: Inputs = "real", kv_heads: KvHeads = "1", layers: Layers = "1",
     bits_per_scalar: Scalar = "16",
+    bits_per_token: Annotated[str | None, typer.Option(help="In place of --tolerance: a size, to ask for it.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "--certificate", help="Write the proof here.")] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """The fewest bits that any compressor of a class of problems must keep."""
     from kvverify.bounds import best_bound
+    from kvverify.bounds.inverse import tolerance_floor
     from kvverify.report.bounds import bound_json, bound_text
 
     question = _problem(tokens, head_dim, key_dim, value_dim, tolerance, relative, failure, max_logit, body, inputs,
                         kv_heads, layers)  # fmt: skip
     scalar = _whole(bits_per_scalar, "bits-per-scalar")
-    found = best_bound(question)
+    floor = None
+    if bits_per_token is None:
+        found = best_bound(question)
+    else:
+        if tolerance is not None or relative is not None:
+            raise UsageError("--bits-per-token asks for the tolerance; give it, or --tolerance or --relative, not both")
+        floor = tolerance_floor(question, _positive(bits_per_token, "bits-per-token"))
+        found = floor.bound
     path = _write(found, output)
-    _print(bound_json(found, scalar, path) if as_json else bound_text(found, scalar, path))
+    _print(bound_json(found, scalar, path, floor) if as_json else bound_text(found, scalar, path, floor))
 
 
 @app.command()
@@ -327,6 +337,15 @@ def _amount(text: str, name: str) -> float:
     if not 0 < value <= 10**6:
         raise UsageError(f"{name}: {text} given, a number above 0 and at most 10^6 is needed")
     return float(value)
+
+
+def _positive(text: str, name: str) -> Fraction:
+    from kvverify.problem import number
+
+    value = number(text, name)
+    if value <= 0:
+        raise UsageError(f"{name}: {text} given, a number above 0 is needed")
+    return value
 
 
 def _maybe(text: str | None, name: str) -> int | None:

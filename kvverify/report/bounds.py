@@ -7,19 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from kvverify.bounds import Bound
+from kvverify.bounds.inverse import Floor
 from kvverify.figures import at_least, at_most, exact
 from kvverify.kernel.document import short
 
 MEANING = "log2 of the number of states, total over kv_heads * layers, which are independent streams of free inputs"
 
 
-def bound_json(found: Bound, bits_per_scalar: int, path: Path | None) -> dict[str, Any]:
-    """The JSON object of ``kvverify bound``. Counts are bits; ``dense`` is ``bits_per_scalar`` bits a scalar."""
+def bound_json(found: Bound, bits_per_scalar: int, path: Path | None, floor: Floor | None = None) -> dict[str, Any]:
+    """The JSON object of ``kvverify bound``. Counts are bits; ``dense`` is ``bits_per_scalar`` bits a scalar.
+
+    With ``floor``, the answer to --bits-per-token, it has ``bits_per_token`` and ``tolerance_at_least`` as well.
+    """
     problem, valid = found.problem, found.certificate is not None
     statement = found.certificate["statement"] if found.certificate else problem.statement(0)
     dense = problem.dense_bits(bits_per_scalar)
+    turned = {}
+    if floor is not None:
+        reached = None if floor.tolerance is None else at_least(floor.tolerance)
+        turned = {"bits_per_token": str(floor.bits_per_token), "tolerance_at_least": reached}
     return {
         "schema": "kvverify-bound/1",
+        **turned,
         "state_bits_at_least": exact(int(statement["state_bits_at_least"])),
         "bits_per_token_at_least": at_least(found.bits_per_token),
         "bits_per_token_per_head_at_least": at_least(found.bits_per_token / problem.streams),
@@ -46,13 +55,21 @@ def bound_json(found: Bound, bits_per_scalar: int, path: Path | None) -> dict[st
     }
 
 
-def bound_text(found: Bound, bits_per_scalar: int, path: Path | None) -> str:
+def bound_text(found: Bound, bits_per_scalar: int, path: Path | None, floor: Floor | None = None) -> str:
     """The same for people."""
     answer = bound_json(found, bits_per_scalar, path)
+    if floor is not None and floor.tolerance is None:
+        return f"No error was found that {floor.bits_per_token} bits a token could not promise."
     if found.certificate is None:
         return f"No bound above 0 was found; {found.reason}."
     error = f"error {answer['tolerance']}" if answer["relative"] is None else f"relative error {answer['relative']}"
-    lines = [
+    lines = []
+    if floor is not None:
+        size, error_floor = floor.bits_per_token, at_least(floor.tolerance or Fraction(0))
+        lines.append(
+            f"No compressor of {size} bits a token can promise an error of {error_floor} or less. At that error:"
+        )
+    lines += [
         f"Any compressor keeps at least {answer['state_bits_at_least']} bits "
         f"({answer['bits_per_token_at_least']} a token):",
         f"compression is at most {answer['compression_at_most']}x of {answer['dense_bits']} dense bits.",

@@ -210,3 +210,16 @@ def test_missing_words(words: tuple[str, ...], line: str) -> None:
 def test_the_certificate_is_the_one_that_certify_writes(tmp_path: Path) -> None:
     kvverify(*SMALL, "--output", tmp_path / "c.json")
     assert kvverify("certify", *SMALL[1:]).json == json.loads((tmp_path / "c.json").read_text())
+
+
+def test_the_tolerance_of_a_size() -> None:
+    words = ("bound", "--tokens", 64, "--head-dim", 16, "--bits-per-token", 60)
+    answer = kvverify(*words, "--json").json
+    assert answer["bits_per_token"] == "60"
+    assert 0 < answer["tolerance_at_least"] <= Fraction(answer["tolerance"])
+    assert answer["bits_per_token_at_least"] >= 60
+    assert "No compressor of 60 bits a token can promise" in kvverify(*words).out
+    nothing = kvverify(*words[:-1], 10**6, "--json").json
+    assert nothing["tolerance_at_least"] is None
+    kvverify(*words, "--tolerance", "1/100").refuses(2, "not both")
+    kvverify(*words[:-1], 0).refuses(2, "bits-per-token: 0 given, a number above 0 is needed")
