@@ -117,8 +117,10 @@ def test_an_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_real_interrupt_is_one_line(tmp_path: Path) -> None:
     """SIGINT while the command waits for a pipe that nobody writes to."""
     os.mkfifo(tmp_path / "pipe")
+    # A shell starts its background jobs deaf to SIGINT, and children inherit that.
+    code = "import os, signal; from kvverify.cli import main; signal.signal(signal.SIGINT, signal.default_int_handler)"
     child = subprocess.Popen(
-        [sys.executable, "-c", "import os; from kvverify.cli import main; os.write(1, b'go'); main()", "check", "pipe"],
+        [sys.executable, "-c", f"{code}; os.write(1, b'go'); main()", "check", "pipe"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert child.stdout is not None
