@@ -61,7 +61,9 @@ def nan() -> Done:
 def test_the_object_has_the_fields_of_the_contract(dense: Done, claimed: Done, nan: Done) -> None:
     for done in (dense, claimed, nan):
         assert done.json.keys() == CONTRACT | BESIDE
-        assert all(re.fullmatch(r" *\d+% \w+", line) for line in done.err.splitlines())
+        first, *stages = done.err.splitlines()
+        assert re.fullmatch(r"  0% about \d+ s of attention, beside what the players import", first)
+        assert all(re.fullmatch(r" *\d+% \w+", line) for line in stages)
 
 
 def test_a_dense_cache_keeps_all_and_tells_all(dense: Done) -> None:
