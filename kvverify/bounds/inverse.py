@@ -17,7 +17,7 @@ class Floor:
     """No compressor of ``bits_per_token`` promises an error of ``tolerance``, so it must promise a larger one.
 
     ``bound`` is the proof: it asks for more than the given size at ``tolerance``. ``tolerance`` is None where the size
-    excludes nothing; then ``bound`` is the one at the finest tolerance tried.
+    excludes nothing that was tried; then ``bound`` is the last one.
     """
 
     bits_per_token: Fraction
@@ -54,4 +54,7 @@ def tolerance_floor(problem: Problem, bits_per_token: Fraction) -> Floor:
         found = best_bound(replace(problem, tolerance=inside))
         if found.bits > bits_per_token * problem.tokens:
             return Floor(bits_per_token, inside, found)
-        inside -= step  # a float promised a hair more than the kernel gives
+        # A float promised a hair more than the kernel gives: back off, in steps that soon reach the end.
+        inside, step = inside - step, 2 * step
+        if inside <= 0:
+            return Floor(bits_per_token, None, found)

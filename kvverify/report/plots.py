@@ -20,7 +20,7 @@ def curve_png(floor: Sequence[tuple[float, float]], points: Sequence[tuple[str, 
     axes = figure.subplots()
     errors, bits = zip(*sorted(floor), strict=True)
     axes.fill_between(errors, bits, color="tab:red", alpha=0.15, linewidth=0)
-    axes.plot(errors, bits, color="tab:red", marker=".", label="proved: no compressor lies below")
+    axes.plot(errors, bits, color="tab:red", marker=".", label="proved: whoever promises this error stores more")
     for (name, error, stored), marker, size in zip(
         points, "osD^vP*X" * len(points), _SIZES * len(points), strict=False
     ):

@@ -41,3 +41,10 @@ def test_a_size_that_excludes_nothing() -> None:
     floor = tolerance_floor(PROBLEM, Fraction(10**6))
     assert floor.tolerance is None
     assert floor.bound.bits < 10**6 * PROBLEM.tokens
+
+
+def test_less_than_one_bit_in_all_ends() -> None:
+    """The kernel's bounds begin at one bit, the search's floats below it."""
+    tiny = replace(PROBLEM, tokens=1, key_dim=1, value_dim=1, max_logit=Fraction(1, 100))
+    floor = tolerance_floor(tiny, Fraction(1, 10))
+    assert floor.tolerance is None or floor.bound.bits > Fraction(1, 10)
