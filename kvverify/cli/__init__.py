@@ -1,0 +1,72 @@
+"""The command line: one function per command. Exit codes: 0 done, 1 invalid or flagged, 2 wrong usage, 3 incomplete."""
+
+from __future__ import annotations
+
+import sys
+from io import TextIOWrapper
+from typing import Annotated
+
+import typer
+from typer import TyperException
+
+from kvverify import __version__
+from kvverify.cli import audit, bound, check, start
+from kvverify.cli.output import close_output, fail, say, show
+from kvverify.errors import Incomplete, UsageError
+
+app = typer.Typer(
+    name="kvverify", add_completion=False, rich_markup_mode=None,
+    help="How small can a KV cache be? Proved bounds, certificates that a small kernel re-checks, audits.",
+)  # fmt: skip
+
+_INTERRUPTED = 130  # as a shell counts it, 128 and the signal's number
+
+
+def main() -> None:
+    """Entry point: every failure is one line on standard error and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may be any bytes
+    try:
+        code = app(standalone_mode=False)
+    except UsageError as error:
+        code = fail(str(error), 2)
+    except Incomplete as error:
+        code = fail(str(error), 3)
+    except TyperException as error:
+        code = fail(error.format_message(), 2)
+    except OSError as error:
+        code = fail(f"{error.filename or 'standard output'}: {error.strerror or error}", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:
+        fail("interrupted", code)
+    close_output()
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Versions and the rule files' digests.")] = False,
+) -> None:
+    if version:
+        from kvverify.kernel.check import rule_files
+        from kvverify.kernel.document import FORMAT
+
+        lines = [f"  rules/{name} {digest}" for name, digest in rule_files()]
+        show("\n".join([f"kvverify {__version__}, format {FORMAT}", *lines]))
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        say(context.get_help())
+        raise typer.Exit(2)
+
+
+# In the order of the help.
+app.command()(bound.bound)
+app.command()(bound.certify)
+app.command()(check.check)
+app.command()(audit.audit)
+app.command()(audit.replay)
+app.command()(start.quickstart)
+app.command()(audit.new_compressor)
