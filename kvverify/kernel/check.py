@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kvverify.kernel import document, statement
 from kvverify.kernel.document import Document, Malformed, Node, OverLimit, short
-from kvverify.kernel.facts import Absent, Context, Fact, Rejected, StateBits, need
+from kvverify.kernel.facts import Absent, Context, Enough, Fact, Rejected, StateBits, need
 from kvverify.kernel.rules import FILES, RULES
 from kvverify.kernel.statement import Statement
 
@@ -108,17 +108,28 @@ def _prove(found: Document, context: Context) -> Result:
             rules.append(step.rule)
             premises = {name: facts[premise] for name, premise in step.uses.items()}
             facts[step.id] = RULES[step.rule](context, premises, step.given, step.gives)
-        last = facts[found.steps[-1].id]
-        need(isinstance(last, StateBits), "the last step gives bits of state")
-        assert isinstance(last, StateBits)
-        claimed = context.statement.state_bits_at_least
-        need(claimed <= last.at_least, "state_bits_at_least <= what the steps prove", claimed, last.at_least)
+        bits = _conclude(context.statement, facts[found.steps[-1].id])
     except (Malformed, Rejected) as error:
         return result(Verdict.INVALID, str(error))
     except (OverLimit, Absent) as error:
         return result(Verdict.INCOMPLETE, str(error))
     step_id = None
-    return result(Verdict.VALID, bits=last.at_least)
+    return result(Verdict.VALID, bits=bits)
+
+
+def _conclude(claimed: Statement, last: Fact) -> Fraction:
+    """The bits of the last step, which must be of the kind that the claim asks for and at least as strong."""
+    if claimed.state_bits_enough is not None:
+        need(isinstance(last, Enough), "the last step gives bits that are enough")
+        assert isinstance(last, Enough)
+        enough = claimed.state_bits_enough
+        need(last.at_most <= enough, "state_bits_enough >= what the steps prove", enough, last.at_most)
+        return Fraction(last.at_most)
+    need(isinstance(last, StateBits), "the last step gives bits of state")
+    assert isinstance(last, StateBits)
+    least = claimed.state_bits_at_least
+    need(least <= last.at_least, "state_bits_at_least <= what the steps prove", least, last.at_least)
+    return last.at_least
 
 
 def _result(
@@ -131,5 +142,7 @@ def _result(
 ) -> Result:
     claim = ""
     if claimed is not None:
-        claim = f"state of {claimed.tokens} tokens >= {claimed.state_bits_at_least} bits"
+        enough = claimed.state_bits_enough
+        bound = f">= {claimed.state_bits_at_least}" if enough is None else f"<= {enough}"
+        claim = f"state of {claimed.tokens} tokens {bound} bits"
     return Result(verdict, short(claim, 200), step, reason, claimed, bits, rules)

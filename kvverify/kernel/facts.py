@@ -137,7 +137,14 @@ class StateBits:
     at_least: Fraction
 
 
-Fact = Keys | Decay | Tilt | Scaled | Leak | Reading | Determinant | StateBits
+@dataclass(frozen=True)
+class Enough:
+    """Some compressor of the class has at most 2^at_most states, of all streams together."""
+
+    at_most: int
+
+
+Fact = Keys | Decay | Tilt | Scaled | Leak | Reading | Determinant | StateBits | Enough
 Rule = Callable[[Context, dict[str, Fact], Node, Node], Fact]
 T = TypeVar("T", Keys, Decay, Tilt, Scaled, Leak, Reading, Determinant, StateBits)
 V = TypeVar("V")

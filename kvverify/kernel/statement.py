@@ -1,11 +1,13 @@
-"""What a certificate claims: the problem class, and how many bits any compressor of that class must keep.
+"""What a certificate claims: the problem class, and how many bits its compressors must keep or need to keep.
 
 The class (docs/proofs/class.md): softmax attention over ``tokens`` cached tokens and one token of the asker's own;
 keys in a convex body (cube: |k_j| <= 1; ball: |k|_2 <= 1), values in [-1, 1]; queries real, with logit at most
 ``max_logit`` on the whole body (``budget`` "class") or on the given keys of a named file and the asker's own
 ("own-keys");
 every read (query, output coordinate) off by more than the tolerance with probability at most ``failure``. Heads and
-layers are independent streams. The claim: log2 of the number of states is at least ``state_bits_at_least``.
+layers are independent streams. The claim ``state-bits``: log2 of the number of states of any such compressor is at
+least ``state_bits_at_least``. The claim ``state-bits-enough``: some such compressor has at most
+2^``state_bits_enough`` states.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ from kvverify.kernel.document import Malformed, Node, fields, integer, obj, rati
 
 _REQUIRED = {
     "claim", "attention", "tokens", "key_dim", "value_dim", "kv_heads", "layers", "body", "budget", "max_logit",
-    "failure", "inputs", "state_bits_at_least",
+    "failure", "inputs",
 }  # fmt: skip
-_SIZES = {"tokens", "key_dim", "value_dim", "kv_heads", "layers", "state_bits_at_least"}
+_CLAIMS = {"state-bits": "state_bits_at_least", "state-bits-enough": "state_bits_enough"}
+_SIZES = {"tokens", "key_dim", "value_dim", "kv_heads", "layers"}
 _WORDS = {
-    "claim": ("state-bits",),
+    "claim": tuple(_CLAIMS),
     "attention": ("softmax",),
     "body": ("cube", "ball", "given"),
     "budget": ("class", "own-keys"),
@@ -47,7 +50,10 @@ class KeyFile:
 
 @dataclass(frozen=True)
 class Statement:
-    """A claim of the class above, its fields in range. Exactly one of ``tolerance`` and ``relative`` is given."""
+    """A claim of the class above, its fields in range. Exactly one of ``tolerance`` and ``relative`` is given.
+
+    ``state_bits_enough`` is None in a lower bound, and ``state_bits_at_least`` 0 where that many are enough.
+    """
 
     tokens: int
     key_dim: int
@@ -62,7 +68,8 @@ class Statement:
     failure: Fraction
     inputs: str
     keys: KeyFile | None
-    state_bits_at_least: int
+    state_bits_at_least: int = 0
+    state_bits_enough: int | None = None
 
     @property
     def streams(self) -> int:
@@ -78,15 +85,16 @@ class Statement:
 def parse(node: Node) -> Statement:
     """Read a statement. Raises Malformed where a field is missing, unknown or out of the class's range."""
     one_of = sorted({"tolerance", "relative"} & node.keys())
-    fields(node, "statement", _REQUIRED | set(one_of), {"keys"})
+    bound = _CLAIMS.get(str(node.get("claim")), "state_bits_at_least")
+    fields(node, "statement", _REQUIRED | {bound} | set(one_of), {"keys"})
     if len(one_of) != 1:
         raise Malformed("statement: expected exactly one of 'tolerance' and 'relative'")
     for name, words in _WORDS.items():
         if text(node[name], f"statement.{name}") not in words:
             raise Malformed(f"statement.{name}: expected one of {', '.join(words)}, found {short(node[name])!r}")
-    size = {name: integer(node[name], f"statement.{name}") for name in sorted(_SIZES)}
+    size = {name: integer(node[name], f"statement.{name}") for name in sorted(_SIZES | {bound})}
     for name, value in size.items():
-        _within(value >= (0 if name == "state_bits_at_least" else 1), name)
+        _within(value >= (0 if name == bound else 1), name)
     number = {name: rational(node[name], f"statement.{name}") for name in ("max_logit", "failure", *one_of)}
     _within(number["max_logit"] > 0, "max_logit")
     _within(0 <= number["failure"] < 1, "failure")
