@@ -24,7 +24,7 @@ def exp_bound(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> De
 def budget(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Scaled:
     """The queries' logit on the whole body, by comparing squares; and that the keys fit the statement.
 
-    A tilt's coordinate adds its strength, its size on the body.
+    A tilt's coordinate adds its strength on the cube, in the ball the square of it to the square.
     """
     payload = integer(fields(given, "given", {"payload"})["payload"], "payload")
     logit = number(fields(gives, "gives", {"logit_at_most"}), "logit_at_most")
@@ -34,8 +34,9 @@ def budget(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Scale
     must(1 <= payload <= min(keys.size, statement.tokens), "payload tokens are keys, and tokens of the statement")
     must(keys.bf16 or not statement.bf16, "the keys are exact in bf16")
     tilt = premise(uses, "tilt", Tilt) if "tilt" in uses else None
-    room = logit - tilt.strength if tilt else logit
-    must(room > 0 and decay.exponent**2 * keys.square <= room**2, "logit of the queries <= logit_at_most")
+    lean, ball = tilt.strength if tilt else fmpq(0), statement.body == "ball"
+    room = logit**2 - lean**2 if ball else (logit - lean) ** 2
+    must(logit > lean and decay.exponent**2 * keys.square <= room, "logit of the queries <= logit_at_most")
     must(logit <= statement.max_logit, "logit_at_most <= max_logit")
     return Scaled(keys, decay.z, payload, tilt)
 

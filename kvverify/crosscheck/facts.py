@@ -11,6 +11,8 @@ from flint import arb, arb_mat, fmpq
 from kvverify.crosscheck.settle import Case, must
 from kvverify.kernel.document import Node
 
+_NOTHING = fmpq(0)
+
 
 @dataclass(frozen=True)
 class Keys:
@@ -18,6 +20,7 @@ class Keys:
 
     ``square``: of the largest logit on the whole body at c = 1, so that no root is taken. ``pad_twice``: twice the
     least exponent of a fixed further key; ``own``: the least of the asker's own. ``bf16``: exact in bf16.
+    ``beside``: the norm of what may stand beside every key in further coordinates of a ball.
     """
 
     size: int
@@ -27,6 +30,7 @@ class Keys:
     pad_twice: int
     own: int
     bf16: bool
+    beside: fmpq = _NOTHING
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,15 @@ class Decay:
 
 @dataclass(frozen=True)
 class Tilt:
-    """0 < tanh_half <= tanh(strength / 2)."""
+    """A query's tilt along a secret coordinate: u = e^(strength y).
+
+    ``law`` bounds E u from above and (h(u) - 2 E log2(1 + u)) a coordinate from below, at the present precision.
+    ``ball``: radius and dimensions of the ball that the secret is uniform in.
+    """
 
     strength: fmpq
-    tanh_half: fmpq
+    law: Callable[[], tuple[arb, arb]]
+    ball: tuple[fmpq, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,30 @@
-"""A second secret in the keys: the tilt of a query, and both secrets' bits together. All closed forms, in balls."""
+"""A second secret in the keys: room for it, the tilt of a query, and both secrets' bits. All closed forms, in balls."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from flint import arb, fmpq
 
 from kvverify.crosscheck.bits import distortion, gain, near_identity
-from kvverify.crosscheck.facts import Fact, Leak, Rule, Scaled, StateBits, Tilt, premise
-from kvverify.crosscheck.settle import Case, Contrary, log2, must
+from kvverify.crosscheck.facts import Fact, Keys, Leak, Rule, Scaled, StateBits, Tilt, premise
+from kvverify.crosscheck.settle import Case, Contrary, log2, must, within
 from kvverify.crosscheck.statement import number
 from kvverify.kernel.document import Node, fields, integer
+
+_DIMENSIONS = 1 << 20
+
+
+def shrunk_keys(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Keys:
+    """Keys of norm lambda at most, so that lambda^2 + R^2 <= 1 leaves a norm of R; queries grow by 1/lambda."""
+    keys = premise(uses, "keys", Keys)
+    share = number(fields(given, "given", {"code_radius"}), "code_radius")
+    beside = number(fields(gives, "gives", {"payload_radius"}), "payload_radius")
+    must(case.statement.body == "ball", "keys are shrunk in the ball")
+    must(not case.statement.bf16, "shrunk keys are real numbers")
+    must(share > 0 and beside > 0, "both radii are above 0")
+    must(share**2 + beside**2 <= 1, "code_radius^2 + payload_radius^2 <= 1")
+    return replace(keys, square=keys.square / share**2, bf16=False, beside=beside)
 
 
 def tilt(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Tilt:
@@ -17,34 +33,66 @@ def tilt(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Tilt:
     bound = number(fields(gives, "gives", {"tanh_half_at_least"}), "tanh_half_at_least")
     must(strength > 0 and 0 < bound < 1, "strength > 0 and 0 < tanh_half_at_least < 1")
     case.at_most("tanh_half_at_least <= tanh(strength / 2)", lambda: (arb(bound), arb(strength / 2).tanh()))
-    return Tilt(strength, bound)
+
+    def law() -> tuple[arb, arb]:
+        return 2 * arb(bound).atanh() / bound - 1, log2(bound)  # E u = ln((1 + T)/(1 - T)) / T - 1
+
+    return Tilt(strength, law)
+
+
+def ball_tilt(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Tilt:
+    """The law of u for a secret uniform in a ball: its volume by the gamma function, its moments by a Gaussian's.
+
+    sech^2 is at least exp(-x^2), in the mean of its logarithm at x = b y / 2, and E y_j^2 = R^2 / (d + 2).
+    """
+    fields(given, "given", {"strength", "radius", "key_coordinates"})
+    strength, radius = number(given, "strength"), number(given, "radius")
+    dimensions = integer(given["key_coordinates"], "key_coordinates")
+    fields(gives, "gives", {"mean_at_most", "entropy_at_least"})
+    mean, entropy = number(gives, "mean_at_most"), number(gives, "entropy_at_least")
+    must(strength > 0 and radius > 0, "strength and radius are above 0")
+    must(dimensions >= 1, "at least one key coordinate")
+    within(dimensions <= _DIMENSIONS, f"a ball of {dimensions} dimensions")
+    variance = (strength * radius) ** 2 / (dimensions + 2)
+    case.at_most("e^(s^2 / 2) <= mean_at_most", lambda: (arb(variance / 2).exp(), arb(mean)))
+
+    def sides() -> tuple[arb, arb]:
+        half = fmpq(dimensions, 2)
+        volume = arb.pi().log() * half - arb(half + 1).lgamma()
+        return arb(entropy), log2(radius * strength / 4) + (volume / dimensions - variance / 4) / arb.const_log2()
+
+    case.at_most("entropy_at_least <= entropy of the tilted ball", sides)
+    return Tilt(strength, lambda: (arb(mean), arb(entropy)), (radius, dimensions))
 
 
 def joint(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> StateBits:
     """Entropy of the marked answers, each pool of reads for itself.
 
-    Values: value_dim - 1 coordinates, log2 |det W| + r g. Keys: with w = (u - 1)/(u + 1) uniform on [-T, T] an answer
-    has the entropy log2 2T + log2 of the stretch from w to it; the stretch of all r is det(I + A) over the mean of
-    ((1 + X)/(1 + u))^2, at least 1/(1 + (sigma E u + rest) / 2)^2 by Jensen, E 1/(1 + u) = 1/2.
+    Values: value_dim - 1 coordinates, log2 |det W| + r g. Keys: w = (u - 1)/(u + 1) has the entropy of u and
+    log2 2/(1 + u)^2, one bit more than the tilt's law says, and an answer that of w + log2 of the stretch from w to it;
+    the stretch of all r is det(I + A) over the mean of ((1 + X)/(1 + u))^2, at least 1/(1 + (sigma E u + rest) / 2)^2
+    by Jensen, E 1/(1 + u) = 1/2.
     """
     coordinates = integer(fields(given, "given", {"key_coordinates"})["key_coordinates"], "key_coordinates")
     stated = number(fields(gives, "gives", {"bits_at_least"}), "bits_at_least")
     statement = case.statement
     values, keys = premise(uses, "values", Leak), premise(uses, "keys", Leak)
     lean = _tilted(keys)
-    must(statement.body == "cube", "the body is the cube, which holds code and payload side by side")
+    must(statement.body in ("cube", "ball"), "the body is the cube or the ball")
     must(_family(values).keys is _family(keys).keys, "both pools of reads are of one key step")
     must(values.payload == keys.payload, "both pools read the same tokens")
     must(coordinates >= 1, "at least one key coordinate")
     width = _family(keys).keys.dim + coordinates
     must(width <= statement.key_dim, f"code and payload of {width} coordinates fit in {statement.key_dim}")
+    room = (_family(keys).keys.beside, coordinates) if statement.body == "ball" else None
+    must(lean.ball == room, "the body has room for the tilted secret beside the code")
     must(values.sigma < 1 and keys.sigma < 1, "off_target < 1 in both pools of reads")
     of_value = gain(case, statement.rounding)
     of_key = gain(case, lean.strength * statement.rounding / 2)  # 2 tanh(t h / 4), which is less than t h / 2
 
     def sides() -> tuple[arb, arb]:
         value_part = near_identity(values) + values.payload * of_value()
-        key_part = keys.payload * (of_key() + _key_read(keys, lean.tanh_half))
+        key_part = keys.payload * (of_key() + _key_read(keys, lean))
         total = (statement.value_dim - 1) * value_part.max(arb(0)) + coordinates * key_part.max(arb(0))
         return arb(stated), statement.streams * total
 
@@ -52,11 +100,11 @@ def joint(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> StateB
     return StateBits(stated)
 
 
-def _key_read(keys: Leak, half: fmpq) -> arb:
-    """Bits of one key read beside g: log2 T, the stretch, the determinant's share."""
-    mean = 2 * arb(half).atanh() / half - 1  # E u = ln((1 + T)/(1 - T)) / T - 1
+def _key_read(keys: Leak, lean: Tilt) -> arb:
+    """Bits of one key read beside g: the secret's entropy, the stretch, the determinant's share."""
+    mean, entropy = lean.law()
     crowd = 1 + (keys.sigma * mean + keys.rest) / 2
-    return log2(half) - 2 * crowd.log() / arb.const_log2() - distortion(keys)
+    return entropy - 2 * crowd.log() / arb.const_log2() - distortion(keys)
 
 
 def _family(leaked: Leak) -> Scaled:
@@ -72,4 +120,4 @@ def _tilted(leaked: Leak) -> Tilt:
     return found
 
 
-RULES: dict[str, Rule] = {"tilt": tilt, "joint": joint}
+RULES: dict[str, Rule] = {"shrunk-keys": shrunk_keys, "tilt": tilt, "ball-tilt": ball_tilt, "joint": joint}

@@ -48,7 +48,7 @@ class Keys:
     ``exponents`` dominates every row: at most as many off-target tokens with e_il <= e as its counts up to e say.
     ``unit``: the logit that a query costs on the whole body, per unit of c. ``pad_twice``: twice the least exponent of
     a fixed further key in the body; ``own``: the least exponent of a key that the asker chooses. ``bf16``: keys are
-    exact in bf16.
+    exact in bf16. ``beside``: in a ball, the radius that all these keys leave for a secret in further coordinates.
     """
 
     size: int
@@ -58,6 +58,7 @@ class Keys:
     pad_twice: int
     own: int
     bf16: bool
+    beside: Fraction = Fraction(0)
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,16 @@ class Decay:
 
 @dataclass(frozen=True)
 class Tilt:
-    """0 < tanh_half <= tanh(strength / 2): how far a query's tilt of this strength moves one token's odds."""
+    """A key query's tilt along one secret coordinate y, and the law of u = e^(strength y), symmetric about y = 0.
+
+    E u <= ``mean``; a token's h(u) - 2 E log2(1 + u) is at least ``entropy`` bits for each of its secret coordinates.
+    ``ball``: radius and number of coordinates where y is uniform in a ball; else y stays within [-1, 1].
+    """
 
     strength: Fraction
-    tanh_half: Fraction
+    mean: Fraction
+    entropy: Fraction
+    ball: tuple[Fraction, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flint import acb, arb, ctx, fmpq
 
 from kvverify.crosscheck.arb import second_opinion
-from kvverify.crosscheck.facts import Leak
-from kvverify.crosscheck.payload import _key_read
+from kvverify.crosscheck.facts import Leak, Tilt
+from kvverify.crosscheck.payload import _key_read, tilt
+from kvverify.crosscheck.settle import Case
+from kvverify.crosscheck.statement import read
 from kvverify.kernel.check import Verdict, check
 from tests.crosscheck.controls import Tree, changed, control, signed
 from tests.crosscheck.test_arb import FINE, UNIT, Change, assert_opinion, less, more
@@ -56,7 +59,7 @@ STRONGER: list[tuple[str, str, str, Change]] = [
     ("joint", "bits", "fit", ("statement/key_dim", "11")),
     ("joint", "bits", "at least one", ("bits/given/key_coordinates", "0")),
     ("joint", "bits", "value part + key part", ("bits/given/key_coordinates", "3")),
-    ("joint", "bits", "cube", ("statement/body", "ball")),
+    ("joint", "bits", "room for the tilted secret", ("statement/body", "ball")),
 ]
 
 
@@ -159,7 +162,10 @@ def test_a_key_read_is_its_integral(half: Fraction, sigma: Fraction) -> None:
         mean = total / (2 * t)
         crowd = 1 + (arb(exact(sigma)) * mean + arb(exact(rest))) / 2
         expected = t.log() / arb(2).log() - 2 * crowd.log() / arb(2).log()
-        found = _key_read(Leak(1, exact(sigma), exact(rest), fmpq(0)), exact(half))
+        case = Case(read(control("joint")["statement"]), Path())
+        lean = tilt(case, {}, {"strength": "20"}, {"tanh_half_at_least": str(half)})
+        assert isinstance(lean, Tilt)
+        found = _key_read(Leak(1, exact(sigma), exact(rest), fmpq(0)), lean)
         assert abs(found - expected) < 1e-20
         assert found.rel_accuracy_bits() > 80
 

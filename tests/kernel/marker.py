@@ -20,6 +20,11 @@ from tests.kernel.real import ball, divergence, down, exp, log2, log_ratio, up
 MASSES = ("off_target_at_most", "off_target_squares_at_most", "rest_at_most")
 
 
+def cube_tilt(strength: Fraction, half: Fraction) -> Tilt:
+    """The fact of a tilt whose secret has (u - 1)/(u + 1) uniform on [-half, half]."""
+    return Tilt(strength, strength / half - 1, down(log2(half), 60))
+
+
 @dataclass(frozen=True)
 class Shape:
     """Sign words as code part; ``exponent`` of the key reads, the value reads have the whole budget."""
@@ -121,8 +126,9 @@ def formula(
     row = values.worst
     a = divergence(tolerance + h, failure) - log2(1 + row.off_target + row.rest) - _distortion(values)
     row = keys.worst
-    crowd = 1 + (row.off_target * (t / tilt.tanh_half - 1) + row.rest) / 2
-    b = log2(tilt.tanh_half) + divergence(tolerance + t * h / 2, failure) - 2 * log2(crowd) - _distortion(keys)
+    half = t / (tilt.mean + 1)
+    crowd = 1 + (row.off_target * (t / half - 1) + row.rest) / 2
+    b = log2(half) + divergence(tolerance + t * h / 2, failure) - 2 * log2(crowd) - _distortion(keys)
     a, b = (x if x > 0 else arb(0) for x in (a, b))
     return streams * keys.payload * ((value_dim - 1) * a + coordinates * b)
 

@@ -14,6 +14,7 @@ from kvverify.kernel.check import Verdict, check
 from kvverify.kernel.facts import Decay, Keys, Leak, Row, Scaled, Tilt
 from tests.kernel.apply import accepts
 from tests.kernel.controls import Control, rebuild
+from tests.kernel.marker import cube_tilt
 from tests.kernel.mutants import broken, rewritten, stronger
 from tests.kernel.oracle import first_false
 from tests.kernel.payload_controls import controls
@@ -146,7 +147,7 @@ def test_tilted_budgets_have_enough_mutants() -> None:
 
 # --- premises made for the test ---
 
-HALF = Tilt(Fraction(2), Fraction(3, 4))
+HALF = cube_tilt(Fraction(2), Fraction(3, 4))
 CODE = Keys(4, 3, ((2, 3),), Fraction(3, 2), 1, 3, bf16=True)
 NEAR = Row(Fraction(1, 8), Fraction(1, 16))
 
@@ -196,7 +197,7 @@ def test_bf16_has_a_reach_of_its_own_in_each_pool() -> None:
     """Of values the rounding, of keys half of strength times rounding: each limits the failure."""
     eps, h = Fraction(1, 100), Fraction(1, 512)
     for strength, reach in ((Fraction(1), h), (Fraction(2), h), (Fraction(5), 5 * h / 2)):
-        keys = pool(tilt=Tilt(strength, Fraction(1, 4)))
+        keys = pool(tilt=cube_tilt(strength, Fraction(1, 4)))
         bf16 = {"inputs": "bf16", "bits": 0}
         assert joined(pool(), keys, failure=1 - eps - reach, **bf16)
         assert not joined(pool(), keys, failure=1 - eps - reach + Fraction(1, 1 << 50), **bf16)
@@ -205,7 +206,7 @@ def test_bf16_has_a_reach_of_its_own_in_each_pool() -> None:
 def test_parts_below_zero_count_as_zero() -> None:
     """The sum never falls when one part does."""
     far = Row(Fraction(1, 8), Fraction(1000))
-    thin = Tilt(Fraction(2), Fraction(1, 1000))
+    thin = cube_tilt(Fraction(2), Fraction(1, 1000))
     key_alone = [joined(pool(row=far), pool(), bits=x) for x in (1, 1000)]
     value_alone = [joined(pool(), pool(tilt=thin), bits=x) for x in (1, 1000)]
     assert key_alone == value_alone == [True, False]

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from kvverify.instances.payload import to_bf16
 from kvverify.kernel.document import Malformed, OverLimit
-from kvverify.kernel.facts import Decay, Fact, Keys, Leak, Row, Scaled, Tilt
+from kvverify.kernel.facts import Decay, Fact, Keys, Leak, Row, Scaled
 from tests.kernel.apply import TINY, accepts, apply
 from tests.kernel.families import family
-from tests.kernel.marker import Shape, best, entropy, formula, premises, series_tail, squares
+from tests.kernel.marker import Shape, best, cube_tilt, entropy, formula, premises, series_tail, squares
 from tests.kernel.oracle import ROUNDING
 from tests.kernel.real import ball, divergence, down, exp
 
@@ -168,7 +168,7 @@ def test_the_budget_is_the_largest_logit_over_all_corners(step: dict[str, Any], 
     uses: dict[str, Fact] = {
         "keys": apply(step["rule"], {}, step["given"], step["gives"], **problem),
         "decay": Decay(c, up_decay := down(exp(-c), 60) + Fraction(1, 1 << 60)),
-        "tilt": Tilt(t, tanh_half(t)),
+        "tilt": cube_tilt(t, tanh_half(t)),
     }
     gives = {"logit_at_most": largest}
     scaled = apply("budget", uses, {"payload": 2}, gives, max_logit=largest, **problem)
@@ -223,7 +223,7 @@ def test_the_mean_of_the_crowd(shape: Shape) -> None:
 @pytest.mark.parametrize("cells", [2, 5, 16])
 def test_one_key_read_is_tight(edge: Fraction, cells: int) -> None:
     """r = 1, no leak: outputs are uniform on [-T, T]; m cells have error T/m, and the rule asks for log2 m."""
-    tilt = Tilt(Fraction(12), edge)
+    tilt = cube_tilt(Fraction(12), edge)
     keys = apply("hypercube", {}, {"dimension": 2}, {"size": 4})
     leak = Leak(1, Row(Fraction(0), Fraction(0)), Fraction(0), Scaled(keys, Fraction(1, 2), 1, tilt))
     unit = Fraction(1, 1 << 40)
@@ -284,7 +284,7 @@ def _midpoints(x: np.ndarray, cells: int) -> np.ndarray:
 def loose(strength: Fraction, sigma: Fraction, rest: Fraction, squares_: Fraction, payload: int) -> dict[str, Leak]:
     """Two leaks over one key step; the key reads have the larger mass."""
     keys = Keys(8, 3, ((1, 7),), Fraction(3, 2), 3, 3, bf16=True)
-    scaled = Scaled(keys, Fraction(1, 2), payload, Tilt(strength, tanh_half(strength)))
+    scaled = Scaled(keys, Fraction(1, 2), payload, cube_tilt(strength, tanh_half(strength)))
     key_side = Leak(payload, Row(sigma, rest), squares_, scaled)
     return {"values": Leak(payload, Row(sigma / 2, rest), squares_, replace(scaled, tilt=None)), "keys": key_side}
 
@@ -366,7 +366,7 @@ def test_a_strong_tilt_leaves_no_tolerance_in_bf16() -> None:
     uses = loose(Fraction(2), Fraction(0), Fraction(0), Fraction(0), 1)
     scaled = uses["keys"].scaled
     assert scaled is not None
-    strong = replace(scaled, tilt=Tilt(Fraction(1024), Fraction(99, 100)))
+    strong = replace(scaled, tilt=cube_tilt(Fraction(1024), Fraction(99, 100)))
     uses["keys"] = replace(uses["keys"], scaled=strong)
     given_, gives = {"key_coordinates": 1}, {"bits_at_least": 1}
     assert accepts("joint", uses, given_, gives, failure=0)

@@ -45,7 +45,7 @@ def budget(context: Context, uses: dict[str, Fact], given: Node, gives: Node) ->
     """Queries at scale c = exponent cost the logit c * unit on every key of the body: it must be within ``max_logit``.
 
     The first ``payload`` keys carry the secret; the remaining tokens are pads of value 0. With a tilt, its strength is
-    left of the budget for one further coordinate of the query. Source: ours.
+    left for one further coordinate of the query: on the cube both add up, in the ball their squares. Source: ours.
     """
     fields(uses, "uses", {"keys", "decay"}, {"tilt"})
     tilt = premise(uses, "tilt", Tilt) if "tilt" in uses else None
@@ -57,10 +57,11 @@ def budget(context: Context, uses: dict[str, Fact], given: Node, gives: Node) ->
     need(1 <= payload <= keys.size, "1 <= payload <= number of keys", payload, keys.size)
     need(payload <= statement.tokens, "payload <= tokens", payload, statement.tokens)
     need(keys.bf16 or statement.inputs == "real", "keys are exact in bf16, as the statement's inputs require")
-    cost = decay.exponent * keys.unit + (tilt.strength if tilt else 0)
-    need(cost <= logit, "logit of the queries <= logit_at_most", cost, logit)
+    power = 2 if statement.body == "ball" and tilt else 1
+    cost = (decay.exponent * keys.unit) ** power + (tilt.strength**power if tilt else 0)
+    need(logit > 0 and cost <= logit**power, "logit of the queries <= logit_at_most", cost, logit**power)
     need(logit <= statement.max_logit, "logit_at_most <= max_logit", logit, statement.max_logit)
-    return Scaled(keys, decay.at_most, payload, tilt)
+    return Scaled(keys, decay.at_most, payload, tilt, decay.exponent)
 
 
 def leak(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> Leak:
