@@ -10,6 +10,7 @@ from kvverify.bounds.certificate import build
 from kvverify.bounds.estimate import Candidate
 from kvverify.bounds.search import QUERY_BITS
 from kvverify.codes.base import SignKeys
+from kvverify.codes.counted_reed_muller import counted
 from kvverify.codes.hypercube import Hypercube
 from kvverify.errors import Incomplete, UsageError
 from kvverify.instances.layout import accepted
@@ -17,7 +18,7 @@ from kvverify.kernel.check import Verdict, check
 from kvverify.kernel.document import Step
 from kvverify.problem import Problem
 
-_SIGN_RULES = ("linear-code", "coset-union", "hypercube")
+_SIGN_RULES = ("linear-code", "coset-union", "hypercube", "reed-muller")
 
 
 class StatedKeys(SignKeys):
@@ -27,6 +28,8 @@ class StatedKeys(SignKeys):
         self.stated = step
         if step.rule == "hypercube":
             self.length = int(step.given["dimension"])
+        elif step.rule == "reed-muller":
+            self.length = counted(step.given).length
         else:
             self.length = len(step.given["generator" if step.rule == "linear-code" else "representatives"][0])
 
@@ -40,6 +43,8 @@ class StatedKeys(SignKeys):
         """Number of words."""
         if self.stated.rule == "hypercube":
             return 1 << self.length
+        if self.stated.rule == "reed-muller":
+            return 1 + sum(self.exponents().values())
         words = 1 << len(self.stated.given["generator"])
         return words * len(self.stated.given.get("representatives", [""]))
 

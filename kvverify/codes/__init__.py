@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from kvverify.codes.base import KeyFamily
 from kvverify.codes.catalogue import catalogue
+from kvverify.codes.counted_reed_muller import too_large_to_walk
 from kvverify.codes.hypercube import Hypercube
 from kvverify.codes.kerdock import kerdock
 from kvverify.codes.paraboloid import Paraboloid
@@ -17,12 +18,13 @@ __all__ = ["KeyFamily", "by_name", "families"]
 def families(tokens: int, key_dim: int) -> Iterator[KeyFamily]:
     """Every candidate with at least that many keys in at most that many coordinates.
 
-    Fewer tokens or more coordinates never lose a candidate of the catalogue, a Kerdock code or a hypercube; of the
-    paraboloids the smallest is given in each of a few dimensions.
+    Fewer tokens or more coordinates never lose a candidate of the catalogue, a Reed-Muller code, a Kerdock code or a
+    hypercube; of the paraboloids the smallest is given in each of a few dimensions.
     """
     for entry in catalogue():
         if entry.size >= tokens and entry.length <= key_dim:
             yield entry
+    yield from too_large_to_walk(tokens, key_dim)
     for length in (16, 64, 256):
         if length**2 >= tokens and length <= key_dim:
             yield kerdock(length)

@@ -12,14 +12,21 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvverify.crosscheck import attention, bits, keys, payload, rows, statement
+from kvverify.crosscheck import attention, bits, keys, payload, reed_muller, rows, statement
 from kvverify.crosscheck.facts import Fact, Rule, StateBits
 from kvverify.crosscheck.settle import Case, Contrary, Undecided, must
 from kvverify.kernel import document
 from kvverify.kernel.document import Malformed, Node, OverLimit, Step
 
 AGREES, CONTRARY, UNDECIDED = "agrees", "contrary", "undecided"
-RULES: dict[str, Rule] = {**keys.RULES, **attention.RULES, **rows.RULES, **bits.RULES, **payload.RULES}
+RULES: dict[str, Rule] = {
+    **keys.RULES,
+    **reed_muller.RULES,
+    **attention.RULES,
+    **rows.RULES,
+    **bits.RULES,
+    **payload.RULES,
+}
 
 
 @dataclass(frozen=True)

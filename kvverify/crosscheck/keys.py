@@ -40,7 +40,7 @@ def linear_code(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> 
     for weight in sorted(found.keys() | stated.keys()):
         left, right = found.get(weight, 0), stated.get(weight, 0)
         must(left == right, f"{left} codewords have weight {weight}, stated are {right}")
-    return _sign_keys(case, 1 << k, length, found)
+    return sign_keys(case, 1 << k, length, found)
 
 
 def coset_union(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Keys:
@@ -61,7 +61,7 @@ def coset_union(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> 
         must(row[0] == 1, f"the words are distinct (representative {i})")
         near = np.cumsum(row) - 1
         must(bool((near <= allowed).all()), f"the histogram dominates the row of representative {i}")
-    return _sign_keys(case, len(words), length, stated)
+    return sign_keys(case, len(words), length, stated)
 
 
 def hypercube(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Keys:
@@ -72,7 +72,7 @@ def hypercube(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Ke
     within(dimension <= _LENGTH, f"dimension above {_LENGTH}")
     numbers = (fmpz_poly([1, 1]) ** dimension).coeffs()
     must(size == sum(map(int, numbers)), "size = sum of the binomials")
-    return _sign_keys(case, size, dimension, {w: int(n) for w, n in enumerate(numbers) if w})
+    return sign_keys(case, size, dimension, {w: int(n) for w, n in enumerate(numbers) if w})
 
 
 def explicit_keys(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Keys:
@@ -142,7 +142,7 @@ def paraboloid(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> K
     return Keys(size, dim, exponents, square, 2 * own, own, bf16=False)
 
 
-def _sign_keys(case: Case, size: int, length: int, exponents: dict[int, int]) -> Keys:
+def sign_keys(case: Case, size: int, length: int, exponents: dict[int, int]) -> Keys:
     """Queries c/2 times the signs. In the ball an entry is 1/sqrt(L), for bf16 the 8-bit number a = m/2^s below it."""
     square = fmpq(length * length, 4)
     if case.statement.body == "ball" and case.statement.bf16:

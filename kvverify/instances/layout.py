@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kvverify.codes.counted_reed_muller import counted
 from kvverify.errors import Incomplete, UsageError
 from kvverify.instances.hard import HardInstance
 from kvverify.kernel import document
@@ -108,4 +109,8 @@ def _cube(given: dict[str, Any], tokens: int) -> np.ndarray:
     return _span(np.eye(int(given["dimension"]), dtype=np.int64), tokens)
 
 
-_WORDS = {"linear-code": _linear, "coset-union": _union, "hypercube": _cube}
+def _reed_muller(given: dict[str, Any], tokens: int) -> np.ndarray:
+    return (1 - counted(given).keys(tokens)) // 2
+
+
+_WORDS = {"linear-code": _linear, "coset-union": _union, "hypercube": _cube, "reed-muller": _reed_muller}

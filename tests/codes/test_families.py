@@ -22,11 +22,13 @@ from kvverify.codes.kerdock import kerdock
 from kvverify.codes.paraboloid import Paraboloid
 from kvverify.errors import UsageError
 from kvverify.kernel.facts import Context, Keys, Rejected
-from kvverify.kernel.rules import codes as sign_rules
-from kvverify.kernel.rules import points as point_rules
+from kvverify.kernel.rules import RULES
 from kvverify.kernel.statement import Statement
 
 NAMES = [
+    "counted-reed-muller(1,4,1,1)",
+    "counted-reed-muller(2,3,0,1)",
+    "counted-reed-muller(2,4,3,0)",
     "extended-bch(3,4)",
     "extended-bch(4,7)",
     "extended-bch(5,16) shortened 8",
@@ -178,8 +180,7 @@ def proved(step: dict[str, Any], inputs: str) -> Keys:
         tokens=1, key_dim=256, value_dim=1, kv_heads=1, layers=1, body="cube", budget="class", max_logit=Fraction(1),
         tolerance=Fraction(1, 2), relative=None, failure=Fraction(0), inputs=inputs, keys=None, state_bits_at_least=0,
     )  # fmt: skip
-    rule = {**sign_rules.RULES, **point_rules.RULES}[step["rule"]]
-    fact = rule(Context(statement, Path()), {}, step["given"], step["gives"])
+    fact = RULES[step["rule"]](Context(statement, Path()), {}, step["given"], step["gives"])
     assert isinstance(fact, Keys)
     return fact
 

@@ -19,6 +19,7 @@ from kvverify.bounds import best_bound
 from kvverify.bounds.certificate import build
 from kvverify.bounds.estimate import candidates
 from kvverify.codes.base import KeyFamily
+from kvverify.codes.counted_reed_muller import CountedReedMuller
 from kvverify.codes.explicit import ExplicitKeys
 from kvverify.codes.hypercube import Hypercube
 from kvverify.codes.kerdock import kerdock
@@ -93,6 +94,11 @@ CONTROLS: dict[str, Callable[[], Tree]] = {
     "parity": lambda: certificate(reed_muller(3, 5), "volume", problem(key_dim=32, tokens=1 << 26, **HALF)),
     "coset-union": lambda: certificate(kerdock(16), "volume", problem(tokens=256, key_dim=16)),
     "hypercube": lambda: certificate(Hypercube(8), "volume", problem(tokens=256, **HALF)),
+    "reed-muller": lambda: certificate(
+        CountedReedMuller(2, 7),
+        "separation",
+        problem(tokens=1 << 29, key_dim=128, max_logit=Fraction("22.4"), relative=Fraction(1, 10)),
+    ),
     "explicit": lambda: certificate(in_ball(), "levels", problem(tokens=8)),
     "explicit-bf16": lambda: certificate(
         ExplicitKeys(in_ball().table, "cross", power_of_two=True), "volume", problem(tokens=8, inputs="bf16")

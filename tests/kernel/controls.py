@@ -293,6 +293,21 @@ def controls() -> tuple[Control, ...]:
         in_class("union, ostrowski", union([], LOOSE), volume("ostrowski")),
         in_class("union, ball, bf16", union(["11110000"], LOOSE[2:]), near, body="ball", inputs="bf16", max_logit=11),
         in_class("union, separation, counting", union([], LOOSE), counts, max_logit=6, **exact),
+        in_class("reed-muller 2 5", keys("counted-reed-muller(2,5,3,0)"), near, tokens=16, key_dim=29),
+        in_class("reed-muller, dual", keys("counted-reed-muller(2,4,1,1)"), levels, tokens=9, key_dim=14, max_logit=20),
+        in_class(
+            "reed-muller, ball, bf16, pads",
+            keys("counted-reed-muller(1,3,1,0)"),
+            near,
+            tokens=9,
+            payload=8,
+            body="ball",
+            inputs="bf16",
+            max_logit=11,
+        ),
+        in_class(
+            "reed-muller, separation", keys("counted-reed-muller(1,4,0,3)"), levels, tokens=32, key_dim=16, **exact
+        ),
         own_keys("rows, exact", "F32", volume("exact")),
         own_keys("rows, exact, loose", "F32", volume("exact"), loose=True, tolerance=Fraction(1, 10)),
         own_keys("rows, near-identity", "BF16", near, inputs="bf16"),

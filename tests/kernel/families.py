@@ -70,7 +70,7 @@ def family(step: dict[str, Any], body: str, inputs: str) -> Keys:
 @cache
 def _family(step: str, body: str, inputs: str) -> Keys:
     rule, given, gives = json.loads(step)
-    if rule in ("linear-code", "coset-union", "hypercube"):
+    if rule in ("linear-code", "coset-union", "hypercube", "reed-muller"):
         words, stated = _sign_words(rule, given, gives)
         return _signs(words, stated, body, inputs)
     if rule == "explicit-keys":
@@ -93,6 +93,11 @@ def _sign_words(rule: str, given: Any, gives: Any) -> tuple[np.ndarray, Histogra
         words = np.array(list(product((0, 1), repeat=dimension)))
         return words, counted(distances(words)[0])
     stated = {int(e): int(n) for e, n in gives["weights"].items()}
+    if rule == "reed-muller":
+        names = ("order", "variables", "shortened", "punctured")
+        words = polynomials(*(int(given[name]) for name in names))
+        require(counted(words.sum(axis=1)) == stated, "histogram")
+        return words, stated
     words = _span(given["generator"])
     if rule == "coset-union":
         words = np.concatenate([_bits(r) ^ words for r in given["representatives"]])
@@ -206,6 +211,25 @@ def _paraboloid(given: Any, gives: Any, body: str) -> Keys:
     own = -int(pad[-1])
     owns = np.repeat(pad[None, :], len(keys), axis=0)
     return Keys(keys, queries, Fraction(1), histogram, unit, 2 * own, own, owns, pad, scale, squared, False)
+
+
+@cache
+def polynomials(order: int, variables: int, shortened: int, punctured: int) -> np.ndarray:
+    """Tables of all polynomials of that order: 0 at the last points, which are cut, and without those before them."""
+    require(0 <= order < variables and shortened >= 0 and punctured >= 0, "range")
+    removed = shortened + punctured
+    require(removed <= 3 and removed < 2**variables, "letters removed")
+    small(variables <= 5)
+    points = list(product((0, 1), repeat=variables))
+    monomials = [e for e in points if sum(e) <= order]
+    small(len(monomials) <= 16)
+    table = np.array([[int(all(x >= y for x, y in zip(point, e, strict=True))) for point in points] for e in monomials])
+    words: np.ndarray = (np.arange(1 << len(table))[:, None] >> np.arange(len(table)) & 1) @ table % 2
+    letters = len(points) - removed
+    words = words[~words[:, letters + punctured :].any(axis=1), :letters]
+    small(len(words) <= 1 << 13)
+    require(int((~words.any(axis=1)).sum()) == 1, "distinct")
+    return words
 
 
 def _bits(text: str) -> np.ndarray:

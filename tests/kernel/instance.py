@@ -137,7 +137,7 @@ def secrets_hold(problem: Any, tree: Node) -> bool:
     return bool(ball(problem.number["state_bits_at_least"]) <= total)
 
 
-_FAMILIES = ("linear-code", "coset-union", "hypercube", "paraboloid")
+_FAMILIES = ("linear-code", "coset-union", "hypercube", "reed-muller", "paraboloid")
 
 
 def _in_body(keys: Keys, problem: Any) -> bool:

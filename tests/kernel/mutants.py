@@ -20,7 +20,8 @@ Where = tuple[Any, ...]
 WORDS = {"claim", "attention", "body", "budget", "inputs", "form", "name", "sha256", "tensor", "id", "rule"}
 WHOLE = {
     "tokens", "key_dim", "value_dim", "kv_heads", "layers", "state_bits_at_least", "head", "dimension", "size", "side",
-    "cutoff", "payload", "alphabet", "key_coordinates", "keys", "queries", "weights", "exponents",
+    "cutoff", "order", "variables", "shortened", "punctured", "payload", "alphabet", "key_coordinates", "keys",
+    "queries", "weights", "exponents",
 }  # fmt: skip
 FINEST, COARSEST = 60, -6  # steps of 2^-60 .. 2^6
 

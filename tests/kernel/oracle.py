@@ -328,7 +328,8 @@ def joint_bound(problem: Problem, values: Leak, keys: Leak, tilt: Tilt, coordina
 
 
 _RULES: dict[str, Any] = {
-    "linear-code": _keys, "coset-union": _keys, "hypercube": _keys, "explicit-keys": _keys, "paraboloid": _keys,
+    "linear-code": _keys, "coset-union": _keys, "hypercube": _keys, "reed-muller": _keys, "explicit-keys": _keys,
+    "paraboloid": _keys,
     "exp-bound": _exp_bound, "tilt": _tilt, "budget": _budget, "leak": _leak, "attention-row": attention_row,
     "separation": _separation, "levels": _levels, "random-access-code": _random_access_code, "counting": _counting,
     "determinant": _determinant, "volume": _volume, "joint": _joint,

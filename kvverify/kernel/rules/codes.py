@@ -43,12 +43,12 @@ def linear_code(context: Context, uses: dict[str, Fact], given: Node, gives: Nod
         for i, row in enumerate(rows):
             for j, check in enumerate(parity):
                 need((row & check).bit_count() % 2 == 0, f"generator row {i} is orthogonal to parity row {j}")
-        histogram = _macwilliams(context, length, _walk(context, parity, length))
+        histogram = macwilliams(context, length, _walk(context, parity, length))
     else:
         histogram = _walk(context, rows, length)
     need(histogram.pop(0, 0) == 1, "exactly one codeword has weight 0")
-    _same(histogram, stated)
-    return _sign_keys(context, 1 << len(rows), length, histogram)
+    same(histogram, stated)
+    return sign_keys(context, 1 << len(rows), length, histogram)
 
 
 def coset_union(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> Keys:
@@ -76,7 +76,7 @@ def coset_union(context: Context, uses: dict[str, Fact], given: Node, gives: Nod
         row_histogram = Counter(map(int.bit_count, map(origin.__xor__, words)))
         need(row_histogram.pop(0, 0) == 1, f"all words are distinct (representative {i})")
         dominated(context, row_histogram, stated, f"representative {i}")
-    return _sign_keys(context, len(words), length, stated)
+    return sign_keys(context, len(words), length, stated)
 
 
 def hypercube(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> Keys:
@@ -88,7 +88,7 @@ def hypercube(context: Context, uses: dict[str, Fact], given: Node, gives: Node)
     if dimension > MAX_LENGTH:
         raise OverLimit(f"limit: dimension {dimension} above {MAX_LENGTH}")
     need(size == 1 << dimension, "size = 2^dimension", size, 1 << dimension)
-    return _sign_keys(context, size, dimension, {w: comb(dimension, w) for w in range(1, dimension + 1)})
+    return sign_keys(context, size, dimension, {w: comb(dimension, w) for w in range(1, dimension + 1)})
 
 
 def dominated(context: Context, row: Counter[int], bound: dict[int, int], where: str) -> None:
@@ -143,7 +143,7 @@ def _lanes(length: int) -> int:
     return 1 + (length >> 7)
 
 
-def _macwilliams(context: Context, length: int, dual: Counter[int]) -> Counter[int]:
+def macwilliams(context: Context, length: int, dual: Counter[int]) -> Counter[int]:
     """A_j = sum over w of B_w K_j(w) / |dual|, with the Krawtchouk values K_j(w) by their three-term recurrence."""
     context.charge(20 * length * len(dual))
     size = sum(dual.values())
@@ -162,19 +162,21 @@ def _macwilliams(context: Context, length: int, dual: Counter[int]) -> Counter[i
     return histogram
 
 
-def _same(found: Counter[int], stated: dict[int, int]) -> None:
+def same(found: Counter[int], stated: dict[int, int]) -> None:
+    """Reject unless both count the same number of words at every weight."""
     for weight in sorted(found.keys() | stated.keys()):
         left, right = found.get(weight, 0), stated.get(weight, 0)
         need(left == right, f"number of codewords of weight {weight}", left, right)
 
 
-def _sign_keys(context: Context, size: int, length: int, histogram: dict[int, int]) -> Keys:
+def sign_keys(context: Context, size: int, length: int, histogram: dict[int, int]) -> Keys:
+    """The keys (-1)^c of ``size`` words c, every row of distances dominated by the histogram."""
     statement = context.statement
     unit = Fraction(length, 2)
     if statement.body == "ball" and statement.inputs == "bf16" and not _power_of_four(length):
         # Entries 1/sqrt(L) are rounded down to 8 significant bits, which costs the query at most 1/(1 - 1/128).
         unit *= Fraction(128, 127)
-    return Keys(size, length, tuple(sorted(histogram.items())), unit, length, length, bf16=True)
+    return Keys(size, length, tuple(sorted(histogram.items())), unit, length, length, bf16=True, signs=True)
 
 
 def _power_of_four(n: int) -> bool:
