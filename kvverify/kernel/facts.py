@@ -49,6 +49,7 @@ class Keys:
     ``unit``: the logit that a query costs on the whole body, per unit of c. ``pad_twice``: twice the least exponent of
     a fixed further key in the body; ``own``: the least exponent of a key that the asker chooses. ``bf16``: keys are
     exact in bf16. ``beside``: in a ball, the radius that all these keys leave for a secret in further coordinates.
+    ``signs``: keys are sign vectors (divided by one number in a ball), e_il the places where two differ, the pad is 0.
     """
 
     size: int
@@ -59,6 +60,7 @@ class Keys:
     own: int
     bf16: bool
     beside: Fraction = Fraction(0)
+    signs: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Tilt:
 
 @dataclass(frozen=True)
 class Scaled:
-    """Keys and a scale within the logit budget: weights are at most decay^e; ``payload`` tokens carry the secret.
+    """Keys and a scale within the logit budget: weights exp(-exponent e) <= decay^e; ``payload`` tokens carry the secret.
 
     With a tilt the budget leaves room for one more coordinate of the query, of the tilt's strength.
     """
@@ -94,6 +96,7 @@ class Scaled:
     decay: Fraction
     payload: int
     tilt: Tilt | None = None
+    exponent: Fraction = Fraction(0)
 
 
 @dataclass(frozen=True)
@@ -105,12 +108,25 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Matrix:
+    """Weights among payload tokens, each row over a factor of its own: low[i][l] <= 2^bits * weight <= low[i][l] + span.
+
+    ``totals``: upper bounds of the rows' whole masses over the same factors, the asker's own token included.
+    """
+
+    low: list[list[int]]
+    bits: int
+    span: int
+    totals: tuple[Fraction, ...]
+
+
+@dataclass(frozen=True)
 class Leak:
     """Attention relative to the target, over ``payload`` rows: bounds for the worst row, and row by row where known.
 
-    ``squares`` bounds the mean over rows of the sum of squared off-target weights. ``matrix`` gives enclosures
-    (low, high) of all relative weights among payload tokens, for small explicit instances only. ``scaled``: the keys
-    and the scale that it is about, where they come from a family.
+    ``squares`` bounds the mean over rows of the sum of squared off-target weights. ``matrix`` encloses the weights
+    among payload tokens of explicit instances. ``scaled``: the keys and the scale that it is about, where they come
+    from a family.
     """
 
     payload: int
@@ -118,7 +134,7 @@ class Leak:
     squares: Fraction
     scaled: Scaled | None = None
     rows: tuple[Row, ...] = ()
-    matrix: Callable[[], list[list[tuple[Fraction, Fraction]]]] | None = None
+    matrix: Callable[[], Matrix] | None = None
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from kvverify.kernel.facts import Rule
-from kvverify.kernel.rules import codes, information, payload, points, quantiser, reed_muller, rows, softmax, volume
+from kvverify.kernel.rules import (
+    amplitude,
+    codes,
+    information,
+    payload,
+    points,
+    quantiser,
+    reed_muller,
+    rows,
+    softmax,
+    volume,
+)
 
-FAMILIES = (codes, reed_muller, points, rows, softmax, information, volume, payload, quantiser)
+FAMILIES = (codes, reed_muller, points, rows, softmax, information, volume, payload, amplitude, quantiser)
 RULES: dict[str, Rule] = {name: rule for family in FAMILIES for name, rule in family.RULES.items()}
 FILES: dict[str, str] = {name: str(family.__file__) for family in FAMILIES for name in family.RULES}

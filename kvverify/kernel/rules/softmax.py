@@ -61,7 +61,7 @@ def budget(context: Context, uses: dict[str, Fact], given: Node, gives: Node) ->
     cost = (decay.exponent * keys.unit) ** power + (tilt.strength**power if tilt else 0)
     need(logit > 0 and cost <= logit**power, "logit of the queries <= logit_at_most", cost, logit**power)
     need(logit <= statement.max_logit, "logit_at_most <= max_logit", logit, statement.max_logit)
-    return Scaled(keys, decay.at_most, payload, tilt)
+    return Scaled(keys, decay.at_most, payload, tilt, decay.exponent)
 
 
 def leak(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> Leak:
