@@ -12,8 +12,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvverify.crosscheck import attention, bits, keys, payload, reed_muller, rows, statement
-from kvverify.crosscheck.facts import Fact, Rule, StateBits
+from kvverify.crosscheck import attention, bits, keys, payload, quantiser, reed_muller, rows, statement
+from kvverify.crosscheck.facts import Enough, Fact, Rule, StateBits
 from kvverify.crosscheck.settle import Case, Contrary, Undecided, must
 from kvverify.kernel import document
 from kvverify.kernel.document import Malformed, Node, OverLimit, Step
@@ -26,6 +26,7 @@ RULES: dict[str, Rule] = {
     **rows.RULES,
     **bits.RULES,
     **payload.RULES,
+    **quantiser.RULES,
 }
 
 
@@ -106,11 +107,12 @@ def _conclusion(case: Case, facts: dict[str, Fact | None], last: Step) -> Outcom
     fact, claimed = facts[last.id], case.statement.bits
     if fact is None:
         return Outcome(last.id, last.rule, UNDECIDED, "the last step could not be read")
-    if not isinstance(fact, StateBits):
-        return Outcome(last.id, last.rule, CONTRARY, "the last step gives no bits of state")
-    if claimed > fact.bits:
-        reason = "state_bits_at_least exceeds what the last step states"
-        return Outcome(last.id, last.rule, CONTRARY, reason)
+    if not isinstance(fact, Enough if case.statement.upper else StateBits):
+        return Outcome(last.id, last.rule, CONTRARY, "the last step gives no bits of state of the claim's kind")
+    if isinstance(fact, Enough) and claimed < fact.bits:
+        return Outcome(last.id, last.rule, CONTRARY, "state_bits_enough is below what the last step states")
+    if isinstance(fact, StateBits) and claimed > fact.bits:
+        return Outcome(last.id, last.rule, CONTRARY, "state_bits_at_least exceeds what the last step states")
     return Outcome(last.id, last.rule, AGREES, "")
 
 

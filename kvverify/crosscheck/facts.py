@@ -117,7 +117,14 @@ class StateBits:
     bits: fmpq
 
 
-Fact = Keys | Decay | Tilt | Scaled | Leak | Reading | Determinant | StateBits
+@dataclass(frozen=True)
+class Enough:
+    """Some compressor has at most 2^bits states, of all streams together."""
+
+    bits: int
+
+
+Fact = Keys | Decay | Tilt | Scaled | Leak | Reading | Determinant | StateBits | Enough
 Rule = Callable[[Case, dict[str, Fact], Node, Node], Fact]
 T = TypeVar("T", Keys, Decay, Tilt, Scaled, Leak, Reading, Determinant, StateBits)
 

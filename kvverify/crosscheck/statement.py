@@ -9,14 +9,14 @@ from flint import fmpq
 from kvverify.kernel.document import Malformed, Node, fields, integer, obj, rational, text
 
 _WORDS = {
-    "claim": {"state-bits"},
+    "claim": {"state-bits", "state-bits-enough"},
     "attention": {"softmax"},
     "body": {"cube", "ball", "given"},
     "budget": {"class", "own-keys"},
     "inputs": {"real", "bf16"},
 }
 _COUNTS = ("tokens", "key_dim", "value_dim", "kv_heads", "layers")
-_ALL = {*_WORDS, *_COUNTS, "max_logit", "failure", "state_bits_at_least"}
+_ALL = {*_WORDS, *_COUNTS, "max_logit", "failure"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,10 @@ class KeyFile:
 
 @dataclass(frozen=True)
 class Statement:
-    """The claim's fields in range; exactly one of ``tolerance`` (additive) and ``relative`` is there."""
+    """The claim's fields in range; exactly one of ``tolerance`` (additive) and ``relative`` is there.
+
+    ``upper``: that many ``bits`` are enough; else no fewer are.
+    """
 
     tokens: int
     key_dim: int
@@ -46,6 +49,7 @@ class Statement:
     relative: fmpq | None
     keys: KeyFile | None
     bits: int
+    upper: bool
 
     @property
     def rounding(self) -> fmpq:
@@ -62,7 +66,9 @@ def number(node: Node, name: str) -> fmpq:
 def read(node: Node) -> Statement:
     """The statement of a document. Raises Malformed where it is not one of the class."""
     kinds = node.keys() & {"tolerance", "relative"}
-    fields(node, "statement", _ALL | kinds, {"keys"})
+    upper = node.get("claim") == "state-bits-enough"
+    bound = "state_bits_enough" if upper else "state_bits_at_least"
+    fields(node, "statement", _ALL | {bound} | kinds, {"keys"})
     for name, words in _WORDS.items():
         _require(text(node[name], name) in words, name)
     count = {name: integer(node[name], name) for name in _COUNTS}
@@ -76,14 +82,14 @@ def read(node: Node) -> Statement:
     _require(0 <= failure < 1, "failure")
     _require(tolerance is None or 0 < tolerance < 1, "tolerance")
     _require(relative is None or 0 <= relative < 1, "relative")
-    bits = integer(node["state_bits_at_least"], "state_bits_at_least")
-    _require(bits >= 0, "state_bits_at_least")
+    bits = integer(node[bound], bound)
+    _require(bits >= 0, bound)
     own = node["budget"] == "own-keys"
     _require((node["body"] == "given", "keys" in node) == (own, own), "budget, body and keys")
     return Statement(
         count["tokens"], count["key_dim"], count["value_dim"], count["kv_heads"] * count["layers"],
         node["body"], node["budget"], node["inputs"] == "bf16", max_logit, failure, tolerance, relative,
-        _key_file(node["keys"]) if own else None, bits,
+        _key_file(node["keys"]) if own else None, bits, upper,
     )  # fmt: skip
 
 
