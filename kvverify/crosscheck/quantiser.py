@@ -2,7 +2,7 @@
 
 The law of rate 1 on [0, L] has mean square G(L) = 2 - (L^2 + 2 L) / (e^L - 1), and a share delta of it lies beyond
 T(L) = -ln(delta + (1 - delta) e^-L). Of all symmetric log-concave laws with P(|X| > t) = delta one of these, scaled,
-has the least variance, so inf G / T^2 is compared; G and T grow with L (docs/proofs/quantiser.md).
+has the least variance, so inf G / T^2 is compared (docs/proofs/quantiser.md).
 """
 
 from __future__ import annotations
@@ -110,11 +110,15 @@ def _log_concave(case: Case, share: arb, delta: fmpq) -> None:
 
 
 def _below(low: fmpq, high: fmpq | None, delta: fmpq) -> arb:
-    """A lower bound on G / T^2 over lengths from ``low`` to ``high`` (None: infinite)."""
-    if low == 0:  # the density is at least e^-L / L, and T <= (1 - delta) L
-        assert high is not None
-        return (-arb(high)).exp() / (3 * (1 - delta) ** 2)
-    return _square(low) / (_beyond(high, delta) if high is not None else -arb(delta).log()) ** 2
+    """A lower bound on G / T^2 over lengths from ``low`` to ``high`` (None: infinite).
+
+    G and T grow, G / L^2 and T / L fall (from 1/3 and 1 - delta): the first says much on long cells, the second near 0.
+    """
+    if high is None:
+        return _square(low) / arb(delta).log() ** 2
+    slope = _beyond(low, delta) / low if low else arb(1 - delta)
+    falling = _square(high) / (high * slope) ** 2
+    return falling.max(_square(low) / _beyond(high, delta) ** 2) if low else falling
 
 
 def _square(length: fmpq) -> arb:

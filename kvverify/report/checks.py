@@ -16,6 +16,7 @@ from kvverify.errors import UsageError
 from kvverify.kernel import document
 from kvverify.kernel.check import Result, Verdict, check
 
+_BOUNDS = {"state-bits-enough": "state_bits_enough"}  # of a claim; every other claim has the one below
 _BOUND = "state_bits_at_least"
 
 
@@ -102,12 +103,17 @@ def _git(command: list[str]) -> str:
 def _statement(path: Path) -> dict[str, Any]:
     try:
         tree = document.load(path)
-        document.integer(tree.get(_BOUND), _BOUND)
+        document.integer(tree.get(_bound(tree)), _bound(tree))
     except (document.Malformed, document.OverLimit) as error:
         raise UsageError(
             f"{path}: a statement is an object of strings with {_BOUND!r}, as in a certificate ({error})"
         ) from None
     return tree
+
+
+def _bound(statement: dict[str, Any]) -> str:
+    """The field of the statement in which more, or less, is stronger."""
+    return _BOUNDS.get(str(statement.get("claim")), _BOUND)
 
 
 def _check(path: Path, files: Path | None, wanted: dict[str, Any] | None) -> Outcome:
@@ -139,12 +145,14 @@ def _read(path: Path) -> bytes:
 
 def _compare(result: Result, claimed: dict[str, Any], wanted: dict[str, Any]) -> Result:
     """A valid proof of another or a weaker claim does not pass."""
+    bound = _bound(wanted)
     for name in sorted(claimed.keys() | wanted.keys()):
-        if name != _BOUND and claimed.get(name) != wanted.get(name):
+        if name != bound and claimed.get(name) != wanted.get(name):
             reason = f"expected {name} = {wanted.get(name)!r}, the certificate has {claimed.get(name)!r}"
             return replace(result, verdict=Verdict.INVALID, reason=reason)
-    if int(claimed[_BOUND]) < int(wanted[_BOUND]):
-        reason = f"expected {_BOUND} {wanted[_BOUND]}, the certificate proves {claimed[_BOUND]}"
+    given, asked = int(claimed[bound]), int(wanted[bound])
+    if given < asked if bound == _BOUND else given > asked:
+        reason = f"expected {bound} {wanted[bound]}, the certificate proves {claimed[bound]}"
         return replace(result, verdict=Verdict.INVALID, reason=reason)
     return result
 
