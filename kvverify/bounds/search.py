@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from kvverify.bounds.candidate import Candidate
 from kvverify.bounds.certificate import build
-from kvverify.bounds.estimate import Candidate, candidates
+from kvverify.bounds.estimate import candidates
 from kvverify.codes import families
 from kvverify.kernel import document
 from kvverify.kernel.check import Verdict, check
