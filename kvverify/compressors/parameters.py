@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from kvverify.errors import UsageError
+from kvverify.problem import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,6 +58,18 @@ def share(name: str, default: str) -> Parameter:
         return str(value)
 
     return Parameter(name, default, "a fraction above 0, at most 1, as 1/2 or 0.5, denominator at most 1000", parse)
+
+
+def rational(name: str, default: str, low: Fraction | int, high: Fraction | int) -> Parameter:
+    """A number from ``low`` to ``high``, both included, kept as text "p/q"."""
+
+    def parse(text: str) -> Value:
+        value = number(text, name)
+        if not low <= value <= high:
+            raise ValueError(text)
+        return str(value)
+
+    return Parameter(name, default, f"a number from {low} to {high}, as 1/100, 0.01 or 2^-7", parse)
 
 
 def complete(compressor: str, declared: Sequence[Parameter], given: Mapping[str, object]) -> dict[str, Value]:
