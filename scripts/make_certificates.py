@@ -39,6 +39,7 @@ def problems() -> Iterator[tuple[str, Problem]]:
     yield "2^12-d64-logit12", at(1 << 12, 12, dim=64)
     yield "2^17-d128-logit10-pads", at(1 << 17, 10)
     yield "2^15-d128-logit12-relative", at(1 << 15, 12, relative=TENTH)
+    yield "2^29-d128-logit22.4-relative", at(1 << 29, Fraction("22.4"), relative=TENTH)
     yield "16-d4-logit8-relative", at(16, 8, dim=4, relative=Fraction(1, 2))
     yield "8-d2-logit1500-paraboloid", at(8, 1500, dim=2, relative=Fraction(1, 2))
     yield "2^20-d20-logit48", at(1 << 20, 48, dim=20)

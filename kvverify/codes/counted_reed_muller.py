@@ -33,9 +33,9 @@ class CountedReedMuller(SignKeys):
             raise UsageError(
                 f"words are counted of RM(r, m) with m <= 10, r < m, r or m - 1 - r at most 2, not {r}, {m}"
             )
-        if removed >= min(4, 1 << m):
+        if min(self.shortened, self.punctured) < 0 or removed >= min(4, 1 << m):
             raise UsageError(f"at most 3 letters of RM({r}, {m}) are removed and not all of them: {removed} asked for")
-        if 0 not in self._histogram or self._histogram[0] > 1:
+        if self._histogram[0] > 1:
             raise UsageError(f"two words of {self.name} coincide")
 
     @property
