@@ -10,7 +10,7 @@ import typer
 from typer import TyperException
 
 from kvverify import __version__
-from kvverify.cli import audit, bound, check, start
+from kvverify.cli import audit, bound, capture, check, start
 from kvverify.cli.output import close_output, fail, say, show
 from kvverify.errors import Incomplete, UsageError
 
@@ -68,5 +68,6 @@ app.command()(bound.certify)
 app.command()(check.check)
 app.command()(audit.audit)
 app.command()(audit.replay)
+app.command()(capture.capture)
 app.command()(start.quickstart)
 app.command()(audit.new_compressor)

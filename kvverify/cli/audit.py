@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from kvverify.cli.options import Dim, HeadDim, Json, Seconds, amount, count, maybe_count
+from kvverify.cli.options import Dim, HeadDim, Json, Seconds, amount, count, maybe_count, require
 from kvverify.cli.output import progress, save, show
 from kvverify.errors import UsageError
+
+_AUDIT = ("an audit", "audit", "torch", "scipy")
 
 
 def audit(
@@ -39,7 +41,7 @@ def audit(
     from kvverify.problem import number
     from kvverify.report.audits import audit_text
 
-    _require_audit()
+    require(*_AUDIT)
     from kvverify.audit.request import AuditRequest, run_audit
 
     answer = run_audit(
@@ -75,7 +77,7 @@ def replay(
         result = check_all([path])[0].result
         status, line = result.verdict.value, f"{result.claim}{': ' if result.reason else ''}{result.reason}"
     else:
-        _require_audit()
+        require(*_AUDIT)
         from kvverify.audit.replay import replay as play_again
 
         found = play_again(path, timeout=amount(timeout, "timeout"))
@@ -96,11 +98,3 @@ def new_compressor(path: Annotated[Path, typer.Argument(help="The file to write.
     show(
         f"{path} is written. Its test: pytest {path}. Its audit: kvverify audit {path}:Mine --tokens 512 --head-dim 64"
     )
-
-
-def _require_audit() -> None:
-    from importlib.util import find_spec
-
-    for module in ("torch", "scipy"):
-        if find_spec(module) is None:
-            raise UsageError(f"an audit needs {module}: pip install 'kvverify[audit]'")

@@ -79,3 +79,12 @@ def positive(text: str, name: str) -> Fraction:
 def maybe_count(text: str | None, name: str) -> int | None:
     """As ``count``, where the option was given."""
     return None if text is None else count(text, name)
+
+
+def require(what: str, extra: str, *modules: str) -> None:
+    """Say at once which optional package ``what`` needs. Raises UsageError with the line that installs it."""
+    from importlib.util import find_spec
+
+    for module in modules:
+        if find_spec(module) is None:
+            raise UsageError(f"{what} needs {module}: pip install 'kvverify[{extra}]'")
