@@ -109,9 +109,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Weights among payload tokens, each row over a factor of its own: low[i][l] <= 2^bits * weight <= low[i][l] + span.
+    """Weights among payload tokens, each row over a factor of its own that leaves none above 1 + 2^-40.
 
-    ``totals``: upper bounds of the rows' whole masses over the same factors, the asker's own token included.
+    low[i][l] <= 2^bits * weight <= low[i][l] + span. ``totals``: upper bounds of the rows' whole masses over the same
+    factors, the asker's own token included.
     """
 
     low: list[list[int]]

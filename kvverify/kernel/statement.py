@@ -2,8 +2,8 @@
 
 The class (docs/proofs/class.md): softmax attention over ``tokens`` cached tokens and one token of the asker's own;
 keys in a convex body (cube: |k_j| <= 1; ball: |k|_2 <= 1), values in [-1, 1]; queries real, with logit at most
-``max_logit`` on the whole body (``budget`` "class") or on the given keys of a named file and the asker's own
-("own-keys");
+``max_logit`` on the whole body (``budget`` "class"), or on the given keys of a named file and the asker's own
+("own-keys"), and moreover the recorded ones of a second file ("own-queries");
 every read (query, output coordinate) off by more than the tolerance with probability at most ``failure``. Heads and
 layers are independent streams. The claim ``state-bits``: log2 of the number of states of any such compressor is at
 least ``state_bits_at_least``. The claim ``state-bits-enough``: some such compressor has at most
@@ -28,7 +28,7 @@ _WORDS = {
     "claim": tuple(_CLAIMS),
     "attention": ("softmax",),
     "body": ("cube", "ball", "given"),
-    "budget": ("class", "own-keys"),
+    "budget": ("class", "own-keys", "own-queries"),
     "inputs": ("real", "bf16"),
 }
 
@@ -39,8 +39,8 @@ BF16_ROUNDING = Fraction(1, 1 << 9)
 
 
 @dataclass(frozen=True)
-class KeyFile:
-    """Keys that a statement is about: a tensor of a safetensors file, named by digest."""
+class TensorFile:
+    """A tensor of a safetensors file that is named by digest: keys or queries that a statement is about, or factors."""
 
     name: str
     sha256: str
@@ -67,7 +67,8 @@ class Statement:
     relative: Fraction | None
     failure: Fraction
     inputs: str
-    keys: KeyFile | None
+    keys: TensorFile | None
+    queries: TensorFile | None = None
     state_bits_at_least: int = 0
     state_bits_enough: int | None = None
 
@@ -86,7 +87,7 @@ def parse(node: Node) -> Statement:
     """Read a statement. Raises Malformed where a field is missing, unknown or out of the class's range."""
     one_of = sorted({"tolerance", "relative"} & node.keys())
     bound = _CLAIMS.get(str(node.get("claim")), "state_bits_at_least")
-    fields(node, "statement", _REQUIRED | {bound} | set(one_of), {"keys"})
+    fields(node, "statement", _REQUIRED | {bound} | set(one_of), {"keys", "queries"})
     if len(one_of) != 1:
         raise Malformed("statement: expected exactly one of 'tolerance' and 'relative'")
     for name, words in _WORDS.items():
@@ -100,28 +101,32 @@ def parse(node: Node) -> Statement:
     _within(0 <= number["failure"] < 1, "failure")
     _within(0 < number.get("tolerance", Fraction(1, 2)) < 1, "tolerance")
     _within(0 <= number.get("relative", Fraction(0)) < 1, "relative")
-    own = node["budget"] == "own-keys"
+    own = node["budget"] != "class"
     if own and (size["kv_heads"], size["layers"]) != (1, 1):
         raise Malformed("statement: keys of one head are a statement about one stream: kv_heads = layers = 1")
     if own != ("keys" in node) or own != (node["body"] == "given"):
-        raise Malformed("statement: the budget 'own-keys' goes with the body 'given' and a file 'keys', no other does")
+        raise Malformed("statement: budgets of one's own go with the body 'given' and a file 'keys', 'class' does not")
+    if ("queries" in node) != (node["budget"] == "own-queries"):
+        raise Malformed("statement: a file 'queries' goes with the budget 'own-queries', no other does")
     return Statement(
         body=node["body"], budget=node["budget"], inputs=node["inputs"],
         max_logit=number["max_logit"], failure=number["failure"],
         tolerance=number.get("tolerance"), relative=number.get("relative"),
-        keys=_key_file(node["keys"]) if "keys" in node else None, **size,
+        keys=tensor_file(node["keys"], "statement.keys") if "keys" in node else None,
+        queries=tensor_file(node["queries"], "statement.queries") if "queries" in node else None, **size,
     )  # fmt: skip
 
 
-def _key_file(value: object) -> KeyFile:
-    where = "statement.keys"
+def tensor_file(value: object, where: str) -> TensorFile:
+    """The file that ``value`` names, below the certificate's folder. Raises Malformed."""
     node = fields(obj(value, where), where, {"name", "sha256", "tensor"}, {"head"})
     name = text(node["name"], f"{where}.name")
     if not _PLAIN_PATH.match(name) or any(part.strip(".") == "" for part in name.split("/")):
         raise Malformed(f"{where}.name: expected a path below the certificate's folder, found {short(name)!r}")
     head = integer(node["head"], f"{where}.head") if "head" in node else None
-    _within(head is None or head >= 0, "keys.head")
-    return KeyFile(name, text(node["sha256"], f"{where}.sha256"), text(node["tensor"], f"{where}.tensor"), head)
+    if head is not None and head < 0:
+        raise Malformed(f"{where}.head: below 0")
+    return TensorFile(name, text(node["sha256"], f"{where}.sha256"), text(node["tensor"], f"{where}.tensor"), head)
 
 
 def _within(condition: bool, name: str) -> None:

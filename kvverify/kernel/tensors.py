@@ -8,7 +8,7 @@ from typing import Any
 
 from kvverify.kernel.document import OverLimit, short
 from kvverify.kernel.facts import Absent, Context, need, reject
-from kvverify.kernel.statement import KeyFile
+from kvverify.kernel.statement import TensorFile
 
 MAX_FILE = 256 << 20
 MAX_HEADER = 1 << 20
@@ -17,60 +17,62 @@ MAX_ENTRIES = 1 << 21
 _FORMATS = {"F64": (11, 52), "F32": (8, 23), "F16": (5, 10), "BF16": (8, 7)}  # exponent bits, stored mantissa bits
 
 
-def read_matrix(context: Context, keys: KeyFile) -> tuple[list[list[int]], int, str]:
+def read_matrix(
+    context: Context, file: TensorFile, columns: int, rows: int | None = None
+) -> tuple[list[list[int]], int, str]:
     """(rows of integers, s, dtype): entry = integer * 2^s exactly. The file must have the stated digest.
 
-    ``head`` picks a slice of a tensor of three dimensions (heads, tokens, dim); a matrix takes none.
+    ``columns``, and ``rows`` where given, are the shape that it must have. ``head`` picks a slice of a tensor of three
+    dimensions (heads, tokens, dim); a matrix takes none.
     """
     try:
-        path = (context.folder / keys.name).resolve(strict=True)
+        path = (context.folder / file.name).resolve(strict=True)
         if not path.is_relative_to(context.folder.resolve()) or not path.is_file():
             raise FileNotFoundError
         with path.open("rb") as stream:
             data = stream.read(MAX_FILE + 1)
     except (OSError, RuntimeError):  # RuntimeError: a loop of links
-        raise Absent(f"key file {short(keys.name)!r} is not there, or cannot be read") from None
+        raise Absent(f"file {short(file.name)!r} is not there, or cannot be read") from None
     if len(data) > MAX_FILE:
-        raise OverLimit(f"limit: a key file of more than {MAX_FILE} bytes")
+        raise OverLimit(f"limit: a file of more than {MAX_FILE} bytes")
     context.charge(len(data) >> 4)
     found = hashlib.sha256(data).hexdigest()
-    need(found == keys.sha256, "digest of the key file", found[:16], keys.sha256[:16])
-    dtype, shape, raw = _tensor(data, keys.tensor)
+    need(found == file.sha256, "digest of the file", found[:16], file.sha256[:16])
+    dtype, shape, raw = _tensor(data, file.tensor)
     if len(shape) == 3:
-        need(keys.head is not None and keys.head < shape[0], "head of the key tensor", keys.head, shape[0])
-        assert keys.head is not None
+        need(file.head is not None and file.head < shape[0], "head of the tensor", file.head, shape[0])
+        assert file.head is not None
         part = len(raw) // shape[0]
-        raw, shape = raw[keys.head * part : (keys.head + 1) * part], shape[1:]
+        raw, shape = raw[file.head * part : (file.head + 1) * part], shape[1:]
     else:
-        need(len(shape) == 2 and keys.head is None, "a matrix, or heads of matrices with a head chosen", len(shape), 2)
-    tokens, dim = context.statement.tokens, context.statement.key_dim
-    need(shape[0] == tokens, "tokens of the file = tokens", shape[0], tokens)
-    need(shape[1] == dim, "columns of the file = key_dim", shape[1], dim)
-    if tokens * dim > MAX_ENTRIES:
-        raise OverLimit(f"limit: a key matrix of more than {MAX_ENTRIES} entries")
-    width = len(raw) // (tokens * dim)
-    context.charge(32 * tokens * dim)
+        need(len(shape) == 2 and file.head is None, "a matrix, or heads of matrices with a head chosen", len(shape), 2)
+    need(rows is None or shape[0] == rows, "rows of the file's matrix", shape[0], rows)
+    need(shape[1] == columns, "columns of the file's matrix", shape[1], columns)
+    if shape[0] * columns > MAX_ENTRIES:
+        raise OverLimit(f"limit: a matrix of more than {MAX_ENTRIES} entries")
+    width = len(raw) // (shape[0] * columns)
+    context.charge(4 * shape[0] * columns)
     parts = [_dyadic(int.from_bytes(raw[i : i + width], "little"), *_FORMATS[dtype]) for i in range(0, len(raw), width)]
     lowest, highest = min((s for m, s in parts if m), default=0), max((s for m, s in parts if m), default=0)
     if highest - lowest > MAX_SPREAD:
-        raise OverLimit(f"limit: key entries whose sizes differ by more than 2^{MAX_SPREAD}")
+        raise OverLimit(f"limit: entries whose sizes differ by more than 2^{MAX_SPREAD}")
     flat = [m << (s - lowest) if m else 0 for m, s in parts]
-    return [flat[i * shape[1] : (i + 1) * shape[1]] for i in range(shape[0])], lowest, dtype
+    return [flat[i : i + columns] for i in range(0, len(flat), columns)], lowest, dtype
 
 
 def _tensor(data: bytes, name: str) -> tuple[str, list[int], bytes]:
     """(dtype, shape, bytes) of a tensor; any disorder of the header is a rejection."""
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or not 2 <= length <= min(MAX_HEADER, len(data) - 8):
-        reject("the key file has a safetensors header")
+        reject("the file has a safetensors header")
     try:
         header = json.loads(data[8 : 8 + length].decode(), object_pairs_hook=_once)
         dtype, shape, (start, end) = (header[name][field] for field in ("dtype", "shape", "data_offsets"))
         whole = [type(x) is int and x >= 0 for x in (*shape, start, end)]
     except (ValueError, LookupError, TypeError, RecursionError):
-        reject(f"the key file has a tensor {short(name)!r}")
-    need(isinstance(dtype, str) and dtype in _FORMATS, "format of the key tensor", dtype, ", ".join(_FORMATS))
-    need(all(whole) and isinstance(shape, list) and min(shape, default=0) >= 1, "the key tensor has a shape")
+        reject(f"the file has a tensor {short(name)!r}")
+    need(isinstance(dtype, str) and dtype in _FORMATS, "format of the tensor", dtype, ", ".join(_FORMATS))
+    need(all(whole) and isinstance(shape, list) and min(shape, default=0) >= 1, "the tensor has a shape")
     width = (1 + sum(_FORMATS[dtype])) // 8
     need(0 <= start <= end <= len(data) - 8 - length, "the tensor's bytes lie in the file")
     count = width
@@ -92,7 +94,7 @@ def _dyadic(word: int, exponent_bits: int, mantissa_bits: int) -> tuple[int, int
     mantissa = word & ((1 << mantissa_bits) - 1)
     exponent = word >> mantissa_bits & ((1 << exponent_bits) - 1)
     if exponent == (1 << exponent_bits) - 1:
-        reject("all key entries are finite")
+        reject("all entries are finite")
     if exponent:
         mantissa |= 1 << mantissa_bits
     scale = max(exponent, 1) - (1 << (exponent_bits - 1)) + 1 - mantissa_bits

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from flint import arb, arb_mat
 
+from tests.kernel import amplitude
 from tests.kernel.families import Keys, family
-from tests.kernel.oracle import least_errors, read_keys, statement
+from tests.kernel.oracle import least_errors, own_scores, statement
 from tests.kernel.real import at_most, ball, divergence, exp, fano, log2, precision
 
 Node = dict[str, Any]
@@ -26,6 +27,8 @@ def claim_holds(tree: Node, folder: Path | None = None) -> bool:
     problem = statement(tree["statement"])
     claim = int(problem.number["state_bits_at_least"])
     rule = {step["rule"]: step for step in tree["steps"]}
+    if "amplitude" in rule:
+        return amplitude.claim_holds(problem, tree)
     if "joint" in rule:
         return secrets_hold(problem, tree)
     weights = _own_weights(tree, rule, folder) if "attention-row" in rule else _read_weights(problem, rule)
@@ -177,14 +180,7 @@ def _within_budget(keys: Keys, problem: Any, c: Fraction, strength: Fraction) ->
 
 
 def _own_weights(tree: Node, rule: dict[str, Node], folder: Path | None) -> tuple[list[int], list[list[arb]]]:
+    """The asker's own key, plus or minus one of the file, has minus the largest absolute score."""
     assert folder is not None
-    file, given = tree["statement"]["keys"], rule["attention-row"]["given"]
-    keys = read_keys(folder / file["name"], file.get("head"))
-    scale = Fraction(given["query_scale"])
-    payload = [int(i) for i in given["payload"].split(" ")]
-    rows = []
-    for i, text in zip(payload, given["queries"], strict=True):
-        query = [scale * int(x) for x in text.split(" ")]
-        tokens = [*keys, [-x for x in keys[i]]]
-        rows.append([exp(sum(a * b for a, b in zip(query, k, strict=True))) for k in tokens])
-    return payload, rows
+    payload, scores = own_scores(tree["statement"], rule["attention-row"], folder)
+    return payload, [[exp(s) for s in (*row, -max(map(abs, row)))] for row in scores]

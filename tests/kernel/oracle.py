@@ -6,21 +6,22 @@ knows nothing of syntax: it is asked about well-formed documents only.
 
 from __future__ import annotations
 
+import json
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, comb, isqrt
+from math import comb, isqrt
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from flint import arb, arb_mat
 
+from tests.kernel import amplitude
 from tests.kernel.families import Keys, Wrong, family, require
 from tests.kernel.real import at_most, ball, divergence, exp, fano, log2, log_ratio, precision
 
 Node = dict[str, Any]
-GRID = 4096  # attention-row rounds exponents up to multiples of 1/4096
 ROUNDING = Fraction(1, 512)
 
 
@@ -57,6 +58,7 @@ class Scaled:
     payload: int
     origin: str = ""
     tilt: Tilt | None = None
+    exponent: Fraction = Fraction(0)
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def first_false(tree: Node, folder: Path | None = None) -> str | None:
 
 
 def statement(node: Node) -> Problem:
-    words = {"claim", "attention", "body", "budget", "inputs", "keys"}
+    words = {"claim", "attention", "body", "budget", "inputs", "keys", "queries"}
     number = {name: Fraction(value) for name, value in node.items() if name not in words}
     for name in ("tokens", "key_dim", "value_dim", "kv_heads", "layers"):
         require(number[name] >= 1, name)
@@ -129,7 +131,7 @@ def _budget(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | 
     require(keys.bf16 or problem.node["inputs"] == "real", "bf16")
     cost = exponent * keys.unit + (tilt.strength if tilt else 0)
     require(cost <= logit <= problem.number["max_logit"], "logit")
-    return Scaled(keys, z, payload, step["uses"]["keys"], tilt)
+    return Scaled(keys, z, payload, step["uses"]["keys"], tilt, exponent)
 
 
 def _leak(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> Leak:
@@ -170,23 +172,16 @@ def leak_sums(keys: Keys, z: Fraction, payload: int, tokens: int) -> tuple[Fract
 
 def attention_row(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> Leak:
     assert folder is not None
-    keys = read_keys(folder / problem.node["keys"]["name"], problem.node["keys"].get("head"))
-    require(len(keys) == problem.number["tokens"], "tokens")
-    require(len(keys[0]) == problem.number["key_dim"], "key_dim")
-    payload = [int(i) for i in step["given"]["payload"].split(" ")]
-    require(payload == sorted(set(payload)) and payload[0] >= 0 and payload[-1] < len(keys), "payload")
-    scale = Fraction(step["given"]["query_scale"])
-    queries = [[scale * int(x) for x in row.split(" ")] for row in step["given"]["queries"]]
-    require(scale > 0 and len(queries) == len(payload), "queries")
-    scores = [[sum((a * b for a, b in zip(q, k, strict=True)), Fraction(0)) for k in keys] for q in queries]
+    payload, scores = own_scores(problem.node, step, folder)
+    require(len(scores[0]) == problem.number["tokens"], "tokens")
     require(max(abs(s) for row in scores for s in row) <= problem.number["max_logit"], "logits")
     stated = masses(step)
     rows, squares = [], arb(0)
     for i, row in zip(payload, scores, strict=True):
-        weights = [exp(Fraction(ceil((s - row[i]) * GRID), GRID)) for s in row]
-        own = exp(Fraction(ceil(-2 * row[i] * GRID), GRID))
+        weights = [exp(s - row[i]) for s in row]
+        own = exp(-max(map(abs, row)) - row[i])
         off = sum((weights[j] for j in payload if j != i), arb(0))
-        rest = own + sum((weights[j] for j in range(len(keys)) if j not in payload), arb(0))
+        rest = own + sum((weights[j] for j in range(len(row)) if j not in payload), arb(0))
         squares += sum((weights[j] ** 2 for j in payload if j != i), arb(0)) / len(payload)
         require(at_most(off, stated[0]) and at_most(rest, stated[2]), "row")
         rows.append((_value(off), _value(rest)))
@@ -195,27 +190,49 @@ def attention_row(problem: Problem, step: Node, facts: dict[str, Any], folder: P
     return Leak(len(payload), *stated, tuple(rows), log2(abs(relative.det())))
 
 
+def own_scores(problem: Node, step: Node, folder: Path) -> tuple[list[int], list[list[Fraction]]]:
+    """The payload's tokens, and the scores of its queries on all keys of the file."""
+    keys, given, dim = read_matrix(folder, problem["keys"]), step["given"], int(problem["key_dim"])
+    scale = Fraction(given["query_scale"])
+    payload = [int(i) for i in given["payload"].split(" ")]
+    if isinstance(given.get("queries"), list):
+        queries = [[Fraction(int(x)) for x in row.split(" ")] for row in given["queries"]]
+    else:
+        recorded = read_matrix(folder, problem.get("queries") or given["queries"])
+        rows = [int(i) for i in given["rows"].split(" ")]
+        require(all(0 <= i < len(recorded) for i in rows), "rows")
+        queries = [recorded[i] for i in rows]
+    require("queries" not in problem or scale == 1, "the scale of recorded queries")
+    require(len(set(payload)) == len(payload) and all(0 <= i < len(keys) for i in payload), "payload")
+    require(scale > 0 and len(queries) == len(payload), "queries")
+    require({len(row) for row in (*keys, *queries)} == {dim}, "key_dim")
+    return payload, [
+        [scale * sum((a * b for a, b in zip(q, k, strict=True)), Fraction(0)) for k in keys] for q in queries
+    ]
+
+
 def _value(x: arb) -> Fraction:
     mantissa, power = x.mid().man_exp()
     return Fraction(int(mantissa)) * Fraction(2) ** int(power)
 
 
-def read_keys(path: Path, head: str | None) -> list[list[Fraction]]:
-    """The first tensor of a small safetensors file, as numpy reads its bytes."""
-    import json
-
-    data = path.read_bytes()
+def read_matrix(folder: Path, file: Node) -> list[list[Fraction]]:
+    """A tensor of a small safetensors file, as numpy reads its bytes."""
+    data = (folder / file["name"]).read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
-    ((_, entry),) = json.loads(data[8 : 8 + length]).items()
-    raw = data[8 + length :]
+    header = json.loads(data[8 : 8 + length])
+    require(file["tensor"] in header, "tensor")
+    entry = header[file["tensor"]]
+    start, end = entry["data_offsets"]
+    raw = data[8 + length + start : 8 + length + end]
     if entry["dtype"] == "BF16":
         table = (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
     else:
         table = np.frombuffer(raw, {"F16": "<f2", "F32": "<f4", "F64": "<f8"}[entry["dtype"]])
     table = table.reshape(entry["shape"])
-    if head is not None:
-        require(int(head) < len(table), "head")
-        table = table[int(head)]
+    if "head" in file:
+        require(table.ndim == 3 and int(file["head"]) < len(table), "head")
+        table = table[int(file["head"])]
     return [[Fraction(float(x)) for x in row] for row in table]
 
 
@@ -332,5 +349,5 @@ _RULES: dict[str, Any] = {
     "paraboloid": _keys,
     "exp-bound": _exp_bound, "tilt": _tilt, "budget": _budget, "leak": _leak, "attention-row": attention_row,
     "separation": _separation, "levels": _levels, "random-access-code": _random_access_code, "counting": _counting,
-    "determinant": _determinant, "volume": _volume, "joint": _joint,
+    "determinant": _determinant, "volume": _volume, "joint": _joint, "amplitude": amplitude.rule,
 }  # fmt: skip

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from kvverify.kernel.check import Result, Verdict, check
 from kvverify.kernel.document import OverLimit
 from kvverify.kernel.facts import Context, Rejected
-from kvverify.kernel.statement import KeyFile
+from kvverify.kernel.statement import TensorFile
 from kvverify.kernel.tensors import read_matrix
 from tests.kernel.apply import context
 from tests.kernel.controls import Control, controls, rebuild, safetensors
@@ -132,12 +132,12 @@ def test_floats_are_read_exactly(dtype: str, rows: int, columns: int, data: st.D
     if dtype == "BF16":
         values = (values.astype(np.uint32) << 16).view(np.float32)
     content = safetensors("t", dtype, [rows, columns], raw)
-    file = KeyFile("k", hashlib.sha256(content).hexdigest(), "t", None)
+    file = TensorFile("k", hashlib.sha256(content).hexdigest(), "t", None)
     statement = context(tokens=rows, key_dim=columns).statement
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "k").write_bytes(content)
         try:
-            matrix, power, found = read_matrix(Context(statement, Path(folder)), file)
+            matrix, power, found = read_matrix(Context(statement, Path(folder)), file, columns, rows)
         except Rejected:
             assert not np.isfinite(values).all()
             return

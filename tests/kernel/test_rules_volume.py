@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from itertools import permutations
-from math import prod
+from math import lcm, prod
 
 import pytest
 from flint import arb, fmpq, fmpq_mat
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from kvverify.kernel.document import Malformed, OverLimit
 from kvverify.kernel.facts import Determinant, Leak, Row
+from kvverify.kernel.facts import Matrix as Enclosed
 from tests.kernel.apply import TINY, accepts, apply
 from tests.kernel.oracle import ROUNDING, determinant_bound
 from tests.kernel.oracle import Leak as Sums
@@ -48,8 +49,15 @@ def leak_of(m: Entries, rest: Fraction, width: Fraction = Fraction(0)) -> Leak:
     off = [sum((abs(x) for j, x in enumerate(row) if j != i), Fraction(0)) for i, row in enumerate(m)]
     squares = sum((x * x for i, row in enumerate(m) for j, x in enumerate(row) if j != i), Fraction(0)) / len(m)
     rows = tuple(Row(o, rest) for o in off)
-    matrix = [[(x, x + width) for x in row] for row in m]
+    matrix = enclosed(m, [1 + o + rest for o in off], width)
     return Leak(len(m), Row(max(off), rest), squares, rows=rows, matrix=lambda: matrix)
+
+
+def enclosed(m: Entries, totals: list[Fraction], width: Fraction = Fraction(0)) -> Enclosed:
+    """The matrix as integers over one denominator, which is no power of two: its logarithm goes to the totals."""
+    scale = lcm(*(x.denominator for row in m for x in row), width.denominator)
+    low = [[int(x * scale) for x in row] for row in m]
+    return Enclosed(low, 0, int(width * scale), tuple(scale * total for total in totals))
 
 
 def threshold(form: str, leak: Leak, truth: Sums) -> Fraction:
@@ -120,7 +128,7 @@ def test_elimination_on_larger_matrices(n: int, random: object) -> None:
     found = fmpq_mat([[fmpq(x.numerator, x.denominator) for x in row] for row in m]).det()
     determinant = abs(Fraction(int(found.p), int(found.q)))
     nothing = Row(Fraction(0), Fraction(0))
-    exact = [[(x, x) for x in row] for row in m]
+    exact = enclosed(m, [Fraction(1)] * n)
     leak = Leak(n, nothing, Fraction(0), rows=(nothing,) * n, matrix=lambda: exact)
     gives = {"log2_det_at_least": down(log2(determinant), 40) if determinant else -1000}
     assert accepts("determinant", {"leak": leak}, {"form": "exact"}, gives) is (determinant != 0)
@@ -139,7 +147,7 @@ def test_forms_refuse_what_they_cannot_do() -> None:
     assert not accepts("determinant", {"leak": rows}, {"form": "ostrowski"}, gives)
     with pytest.raises(Malformed):
         apply("determinant", {"leak": rows}, {"form": "guess"}, gives)
-    many = Leak(49, small, Fraction(0), rows=(small,) * 49, matrix=list)
+    many = Leak(49, small, Fraction(0), rows=(small,) * 49, matrix=lambda: Enclosed([], 0, 0, ()))
     with pytest.raises(OverLimit):
         apply("determinant", {"leak": many}, {"form": "exact"}, gives)
 

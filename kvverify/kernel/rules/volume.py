@@ -7,11 +7,11 @@ Source: ours; Ostrowski's determinant bound.
 from __future__ import annotations
 
 from fractions import Fraction
-from math import lcm
 
 from kvverify.kernel.document import Malformed, Node, OverLimit, fields, rational
-from kvverify.kernel.facts import Context, Determinant, Fact, Leak, Row, Rule, StateBits, need, premise, present
+from kvverify.kernel.facts import Context, Determinant, Fact, Leak, Matrix, Row, Rule, StateBits, need, premise, present
 from kvverify.kernel.numbers import LOG2_E_UPPER, divergence_lower, log2_lower, log2_upper, log_ratio_upper, round_up
+from kvverify.kernel.rules.precondition import factors, preconditioned
 
 MAX_EXACT = 48  # rows of an exact elimination
 
@@ -23,10 +23,13 @@ def determinant(context: Context, uses: dict[str, Fact], given: Node, gives: Nod
     - ``ostrowski``: |det(I + A)| >= product of (1 - sigma_i), every factor positive.
     - ``exact``: elimination on a rational matrix within the enclosures, less the most that the enclosures' width can
       change a determinant (it is linear in each row, and at most the product of the rows' absolute sums).
+    - ``preconditioned``: |det K| >= |det(U L K)| / |det U det L| with Ostrowski's bound on U L K, for triangles U and L
+      of a file whose product is nearly an inverse of K, a matrix of the weights over a factor for each row.
     """
     fields(uses, "uses", {"leak"})
     leak = premise(uses, "leak", Leak)
-    form = fields(given, "given", {"form"})["form"]
+    form = fields(given, "given", {"form"}, {"factors"})["form"]
+    fields(given, "given", {"form", "factors"} if form == "preconditioned" else {"form"})
     stated = rational(fields(gives, "gives", {"log2_det_at_least"})["log2_det_at_least"], "log2_det_at_least")
     if form == "near-identity":
         bound = near_identity(leak)
@@ -34,8 +37,10 @@ def determinant(context: Context, uses: dict[str, Fact], given: Node, gives: Nod
         bound = _ostrowski(context, leak)
     elif form == "exact":
         bound = _exact(context, leak)
+    elif form == "preconditioned":
+        bound = _preconditioned(context, leak, given)
     else:
-        raise Malformed("form: expected near-identity, ostrowski or exact")
+        raise Malformed("form: expected near-identity, ostrowski, exact or preconditioned")
     need(stated <= bound, "log2_det_at_least <= log2 |det W|", stated, bound)
     return Determinant(leak.payload, stated)
 
@@ -63,38 +68,46 @@ def _ostrowski(context: Context, leak: Leak) -> Fraction:
 
 
 def _exact(context: Context, leak: Leak) -> Fraction:
-    matrix = present(leak.matrix, "the exact form takes the matrix of an attention-row step")
+    enclose = present(leak.matrix, "the exact form takes the matrix of an attention-row step")
     if leak.payload > MAX_EXACT:
         raise OverLimit(f"limit: exact elimination of {leak.payload} rows (up to {MAX_EXACT})")
     context.charge(leak.payload**3 * 256)
-    enclosures = matrix()
-    middle = [[low for low, _ in row] for row in enclosures]
-    size = width = Fraction(1)
-    for row in enclosures:
-        total = sum((abs(low) for low, _ in row), Fraction(0))
-        size, width = size * total, width * (total + sum((high - low for low, high in row), Fraction(0)))
-    bound = abs(_bareiss(middle)) - (width - size)
+    matrix = enclose()
+    size = width = 1
+    for row in matrix.low:
+        total = sum(map(abs, row))
+        size, width = size * total, width * (total + matrix.span * leak.payload)
+    bound = abs(_bareiss(matrix.low)) - (width - size)
     need(bound > 0, "|determinant| exceeds the enclosures' width", bound, 0)
-    return log2_lower(bound) - sum((log2_upper(_row_sum(row)) for row in leak.rows), Fraction(0))
+    return log2_lower(bound) - matrix.bits * leak.payload - _log2_totals(matrix)
 
 
-def _bareiss(matrix: list[list[Fraction]]) -> Fraction:
-    """The determinant, by fraction-free elimination over one common denominator."""
-    n = len(matrix)
-    scale = lcm(*(x.denominator for row in matrix for x in row))
-    a = [[int(x * scale) for x in row] for row in matrix]
+def _preconditioned(context: Context, leak: Leak, given: Node) -> Fraction:
+    enclose = present(leak.matrix, "the preconditioned form takes the matrix of an attention-row step")
+    lower, upper = factors(context, leak.payload, given)
+    matrix = enclose()
+    return preconditioned(context, matrix, lower, upper) - _log2_totals(matrix)
+
+
+def _log2_totals(matrix: Matrix) -> Fraction:
+    return sum(map(log2_upper, matrix.totals), Fraction(0))
+
+
+def _bareiss(matrix: list[list[int]]) -> int:
+    """The determinant, by fraction-free elimination."""
+    n, a = len(matrix), [list(row) for row in matrix]
     sign, previous = 1, 1
     for k in range(n - 1):
         pivot = next((i for i in range(k, n) if a[i][k]), None)
         if pivot is None:
-            return Fraction(0)
+            return 0
         if pivot != k:
             a[k], a[pivot], sign = a[pivot], a[k], -sign
         for i in range(k + 1, n):
             for j in range(k + 1, n):
                 a[i][j] = (a[i][j] * a[k][k] - a[i][k] * a[k][j]) // previous
         previous = a[k][k]
-    return Fraction(sign * a[n - 1][n - 1], scale**n)
+    return sign * a[n - 1][n - 1]
 
 
 def _row_sum(row: Row) -> Fraction:
