@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvverify.crosscheck import attention, bits, keys, payload, quantiser, reed_muller, rows, statement
+from kvverify.crosscheck import amplitude, attention, bits, keys, payload, quantiser, reed_muller, rows, statement
 from kvverify.crosscheck.facts import Enough, Fact, Rule, StateBits
 from kvverify.crosscheck.settle import Case, Contrary, Undecided, must
 from kvverify.kernel import document
@@ -26,6 +26,7 @@ RULES: dict[str, Rule] = {
     **rows.RULES,
     **bits.RULES,
     **payload.RULES,
+    **amplitude.RULES,
     **quantiser.RULES,
 }
 

@@ -38,7 +38,7 @@ def budget(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Scale
     room = logit**2 - lean**2 if ball else (logit - lean) ** 2
     must(logit > lean and decay.exponent**2 * keys.square <= room, "logit of the queries <= logit_at_most")
     must(logit <= statement.max_logit, "logit_at_most <= max_logit")
-    return Scaled(keys, decay.z, payload, tilt)
+    return Scaled(keys, decay.z, payload, tilt, decay.exponent)
 
 
 def leak(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Leak:

@@ -20,7 +20,8 @@ class Keys:
 
     ``square``: of the largest logit on the whole body at c = 1, so that no root is taken. ``pad_twice``: twice the
     least exponent of a fixed further key; ``own``: the least of the asker's own. ``bf16``: exact in bf16.
-    ``beside``: the norm of what may stand beside every key in further coordinates of a ball.
+    ``beside``: the norm of what may stand beside every key in further coordinates of a ball. ``signs``: keys are sign
+    vectors (over one number in a ball), e the number of places where two differ, and the pad is 0.
     """
 
     size: int
@@ -31,6 +32,7 @@ class Keys:
     own: int
     bf16: bool
     beside: fmpq = _NOTHING
+    signs: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,17 +48,18 @@ class Tilt:
     """A query's tilt along a secret coordinate: u = e^(strength y).
 
     ``law`` bounds E u from above and (h(u) - 2 E log2(1 + u)) a coordinate from below, at the present precision.
-    ``ball``: radius and dimensions of the ball that the secret is uniform in.
+    ``ball``: radius and dimensions of the ball that the secret is uniform in. ``rounding``: how far bf16 moves it.
     """
 
     strength: fmpq
     law: Callable[[], tuple[arb, arb]]
     ball: tuple[fmpq, int] | None = None
+    rounding: fmpq = _NOTHING
 
 
 @dataclass(frozen=True)
 class Scaled:
-    """Keys at a scale where exponent e weighs at most z^e, within the logit budget; ``payload`` of them are read.
+    """Keys at a scale where e weighs exp(-exponent e) <= z^e, within the logit budget; ``payload`` of them are read.
 
     With a tilt the budget holds for queries of one more coordinate, of the tilt's strength.
     """
@@ -65,6 +68,7 @@ class Scaled:
     z: fmpq
     payload: int
     tilt: Tilt | None
+    exponent: fmpq
 
 
 class Rows(Protocol):

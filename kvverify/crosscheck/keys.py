@@ -150,7 +150,7 @@ def sign_keys(case: Case, size: int, length: int, exponents: dict[int, int]) -> 
         while (entry := isqrt((1 << 2 * scale) // length)) < 128:
             scale += 1
         square = fmpq(length << 2 * scale, 4 * entry * entry)
-    return Keys(size, length, exponents, square, length, length, bf16=True)
+    return Keys(size, length, exponents, square, length, length, bf16=True, signs=True)
 
 
 def _counts(gives: Node, name: str) -> dict[int, int]:
