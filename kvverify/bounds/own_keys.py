@@ -1,238 +1,176 @@
 """Your keys: a certificate about the keys of a safetensors file, with queries found here and re-proved by the kernel.
 
-Small heads for now: every query stands in the certificate as a row of integers. Source: ours.
+Any queries with a logit budget on the given keys (docs/proofs/rows.md). Tokens that raise the bound by their absence
+carry no value: they weigh as pads, and are counted. Source: ours.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import re
-from dataclasses import dataclass, replace
+import time
+from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from kvverify.bounds.certificate import log2_up, volume_step
-from kvverify.bounds.search import Bound
-from kvverify.errors import Incomplete, UsageError
-from kvverify.kernel import document
-from kvverify.kernel.check import Verdict, check
+from kvverify.bounds.candidate import BF16_ROUNDING, divergence
+from kvverify.bounds.key_files import KeyTensor, read_keys
+from kvverify.bounds.own_steps import (
+    Rows,
+    attention_step,
+    certificate,
+    determinant_step,
+    plain_determinants,
+    rows_of,
+    short,
+)
+from kvverify.bounds.payload_choice import choose, choose_by_determinant
+from kvverify.bounds.preconditioner import MAX_ROWS, Factors, factorise
+from kvverify.bounds.queries import own_score, search
+from kvverify.bounds.witness import FileBound, verdict, witness
+from kvverify.errors import UsageError
+from kvverify.kernel.check import Verdict
 from kvverify.problem import Problem
 
-MAX_TOKENS, MAX_DIM = 768, 1024
-_ALWAYS = 512  # keys whose every exponential the kernel may work out anew, within the work of one check
-MAX_BYTES = 1 << 28
+__all__ = ["KeyTensor", "own_keys_bound", "read_keys"]
+
+SECONDS = 20.0
+_INLINE = 1 << 12  # entries of queries that stand in the certificate itself
 _QUERY_BITS = 24
-_FORMATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+_WORTH = 1.002  # by how much the factors of an inverse, which cost time and a file, must beat the plain forms
 
 
 @dataclass(frozen=True)
-class KeyTensor:
-    """A head's keys (tokens, key_dim) as float64, exact, and how a statement names them."""
+class _Candidate:
+    """A way to the determinant. ``value``: bits a coordinate, a float; ``tokens``: whose query each row has."""
 
-    values: np.ndarray
-    dtype: str
-    reference: dict[str, str]
-    folder: Path
+    value: float
+    form: str
+    rows: Rows
+    tokens: np.ndarray
+    bound: Fraction
+    factors: Factors | None = None
 
 
-def read_keys(path: Path, layer: int | None, head: int | None) -> KeyTensor:
-    """Keys from ``layers.I.keys`` (kv_heads, tokens, dim), or the one matrix of the file.
+def own_keys_bound(keys: KeyTensor, problem: Problem, *, seconds: float = SECONDS, device: str = "cpu") -> FileBound:
+    """The bound for these keys, with ``max_logit`` taken on them; the problem carries the rest of the class.
 
-    Raises UsageError where there are none, Incomplete where they are too many.
+    The search for queries takes up to ``seconds``, on torch's ``device``. Raises UsageError for inputs bf16 on keys
+    that are not kept in bf16.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}", path.name):
-        raise UsageError(f"{path}: a certificate names its key file by letters, digits and . _ - only; rename it")
-    with path.open("rb") as stream:
-        data = stream.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise Incomplete(f"{path}: more than {MAX_BYTES} bytes; certify from explicit keys reads small files for now")
-    header, body = _header(path, data)
-    name = _chosen(path, header, layer)
-    values, dtype = _tensor(path, name, header[name], body)
-    reference = {"name": path.name, "sha256": hashlib.sha256(data).hexdigest(), "tensor": name}
-    if values.ndim == 3:
-        if head is None or not 0 <= head < len(values):
-            given = "none" if head is None else head
-            raise UsageError(f"{path}: --head: {given} given, {name} has heads 0 to {len(values) - 1}")
-        values, reference["head"] = values[head], str(head)
-    elif head is not None:
-        raise UsageError(f"{path}: --head: {head} given, but {name} is one matrix of shape {values.shape}")
-    if max(values.shape[0] / MAX_TOKENS, values.shape[1] / MAX_DIM) > 1:
-        given = "{} keys of dimension {}".format(*values.shape)
-        raise Incomplete(f"{path}: {given}; up to {MAX_TOKENS} of dimension {MAX_DIM} are certified from explicit keys")
-    if not np.isfinite(values).all():
-        raise UsageError(f"{path}: {name} holds NaN or infinity; keys must be finite")
-    return KeyTensor(values, dtype, reference, path.parent)
-
-
-def _header(path: Path, data: bytes) -> tuple[dict[str, Any], bytes]:
-    """(tensors by name, their bytes) of a safetensors file."""
-    length = int.from_bytes(data[:8], "little")
-    try:
-        if len(data) < 8 + length:
-            raise ValueError("cut short")
-        header = json.loads(data[8 : 8 + length], object_pairs_hook=_once)
-        return {name: entry for name, entry in header.items() if name != "__metadata__"}, data[8 + length :]
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{path}: not a safetensors file ({error})") from None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    node = dict(pairs)
-    if len(node) != len(pairs):
-        raise ValueError("a name stands twice in the header")
-    return node
-
-
-def _chosen(path: Path, header: dict[str, Any], layer: int | None) -> str:
-    """The name of the tensor that was asked for."""
-    some = ", ".join(sorted(header)[:5]) or "no tensor"
-    if layer is not None:
-        if (name := f"layers.{layer}.keys") not in header:
-            raise UsageError(f"{path}: --layer {layer} given, but there is no tensor {name!r}; it has {some}")
-        return name
-    matrices = [name for name, entry in header.items() if len(_shape(path, name, entry)) == 2]
-    if len(matrices) != 1:
-        raise UsageError(f"{path}: it has {some}; choose by --layer and --head, or give a file with one matrix")
-    return matrices[0]
-
-
-def _shape(path: Path, name: str, entry: Any) -> list[int]:
-    shape = entry.get("shape") if isinstance(entry, dict) else None
-    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
-        raise UsageError(f"{path}: not a safetensors file ({name} has no shape)")
-    return shape
-
-
-def _tensor(path: Path, name: str, entry: Any, body: bytes) -> tuple[np.ndarray, str]:
-    """A tensor of two or three dimensions as float64, and the format it was kept in."""
-    shape, dtype = _shape(path, name, entry), entry.get("dtype")
-    if dtype not in _FORMATS:
-        raise UsageError(f"{path}: {name} is {dtype}; keys are one of {', '.join(_FORMATS)}")
-    if len(shape) not in (2, 3) or 0 in shape:
-        raise UsageError(f"{path}: {name} has shape {shape}; (tokens, dim) or (heads, tokens, dim) is needed")
-    width = np.dtype(_FORMATS[dtype]).itemsize * math.prod(shape)
-    match entry.get("data_offsets"):
-        case [int(start), int(end)] if 0 <= start <= end <= len(body) and end - start == width:
-            raw = np.frombuffer(body[start:end], _FORMATS[dtype])
-        case _:
-            raise UsageError(f"{path}: not a whole safetensors file ({name} needs {width} bytes that are not there)")
-    if dtype == "BF16":
-        raw = (raw.astype(np.uint32) << 16).view(np.float32)
-    return raw.astype(np.float64).reshape(shape), dtype
-
-
-def own_keys_bound(keys: KeyTensor, problem: Problem) -> Bound:
-    """The bound for these keys, with ``max_logit`` taken on them; the problem carries the rest of the class."""
     if problem.inputs == "bf16" and keys.dtype != "BF16":
         raise UsageError(f"inputs bf16 given, the keys are {keys.dtype}")
     if not np.ptp(keys.values, axis=0).any():
-        return Bound(problem, Fraction(0), None, "own keys", "all keys are the same, so that no query tells them apart")
-    size = 2.0 ** math.frexp(np.abs(keys.values).max())[1]  # sizes of keys matter no more than the scale of queries
-    values = keys.values / size
-    scale, queries = _queries(values, float(problem.max_logit))
-    relative = _relative(values, queries * scale)
-    payload = _payload(relative)
-    if not len(payload):
-        return Bound(problem, Fraction(0), None, "own keys", "no token takes most of the attention of its own query")
-    attention = _attention_step(relative, payload, queries, Fraction(scale) / Fraction(size))
-    best, reason = Bound(problem, Fraction(0), None, "own keys", ""), "the attention is too diffuse for this tolerance"
-    for form in ("near-identity", "ostrowski"):
-        tree = _finish(keys, problem, attention, relative, payload, form)
-        if Fraction(tree["steps"][-1]["gives"]["bits_at_least"]) < 1:
-            continue
-        result = check(tree, keys.folder)
-        if result.verdict is Verdict.INCOMPLETE:  # the steps before the determinant are the same
-            fits = f"{_ALWAYS} keys of dimension up to 128 and logits to 2048 always fit"
-            reason = f"the kernel refused: {result.reason}; {fits}"
-            break
-        if result.verdict is Verdict.INVALID:
+        return _none(problem, "all keys are the same, so that no query tells them apart")
+    gain = value_gain(problem)
+    exponent = math.frexp(np.abs(keys.values).max())[1]  # sizes of keys matter no more than the scale of queries
+    values = np.ldexp(keys.values, -exponent)
+    power, queries, payload = _searched(values, float(problem.max_logit), gain, seconds, device)
+    scores = (queries * 2.0**power) @ values.T
+    scale = Fraction(2) ** (power - exponent)
+    found = sorted(_candidates(scores, payload, gain), key=lambda candidate: -candidate.value)
+    reason = "no token's own query singles it out enough at this tolerance and logit budget"
+    for candidate in found:
+        tree, files = _built(keys, problem, candidate, queries, scale)
+        result = verdict(tree, [keys], files)
+        if result.verdict is not Verdict.VALID or result.bits is None:
             reason = f"the kernel refused: {result.reason}"
-        elif result.bits is not None and result.bits > best.bits:
-            best = Bound(problem, result.bits, tree, f"own keys, {len(payload)} of {len(keys.values)} tokens", None)
-    return best if best.certificate is not None else replace(best, reason=reason)
+        elif result.bits >= 1:
+            used = len(candidate.rows.payload)
+            return FileBound(problem, result.bits, tree, _family(keys, used), None, used, files)
+    return _none(problem, reason)
 
 
-def _queries(keys: np.ndarray, max_logit: float) -> tuple[float, np.ndarray]:
-    """(scale, integer queries): whitened directions, each scaled to the whole logit budget on the keys."""
-    centred = keys - keys.mean(axis=0)
-    covariance = centred.T @ centred / len(keys)
-    ridge = max(np.trace(covariance) / len(covariance) * 1e-4, 1e-300)
-    directions = np.linalg.solve(covariance + ridge * np.eye(len(covariance)), centred.T).T
-    reach = np.abs(directions @ keys.T).max(axis=1, keepdims=True)
-    queries = directions / np.where(reach > 0, reach, 1) * max_logit * (1 - 2.0**-16)
-    scale = 2.0 ** (math.ceil(math.log2(max(np.abs(queries).max(), 1e-300))) - _QUERY_BITS)
-    return scale, np.rint(queries / scale)
+def value_gain(problem: Problem) -> float:
+    """g(eps, delta) in bits, with the rounding of bf16 inputs; 0 beyond its range."""
+    if problem.tolerance is None:
+        raise UsageError("relative given; bounds on given keys take an additive tolerance")
+    eps, delta = float(problem.tolerance), float(problem.failure)
+    eps += float(BF16_ROUNDING) if problem.inputs == "bf16" else 0.0
+    return divergence(eps, delta) if delta <= 1 - eps else 0.0
 
 
-def _relative(keys: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """(tokens, tokens + 1): weights relative to the target; the last column is the asker's own token."""
-    scores = queries @ keys.T
-    own = np.diag(scores)[:, None]
-    weights: np.ndarray = np.exp(np.minimum(np.concatenate([scores - own, -2 * own], axis=1), 700.0))
+def _none(problem: Problem, reason: str) -> FileBound:
+    return FileBound(problem, Fraction(0), None, "own keys", reason)
+
+
+def _family(keys: KeyTensor, used: int) -> str:
+    tokens = len(keys.values)
+    repeated = tokens - len(np.unique(keys.values, axis=0))
+    twice = f" ({repeated} with the key of another token)" if repeated else ""
+    return f"own keys: {used} of {tokens} tokens carry values, {tokens - used} dropped{twice}"
+
+
+def _searched(
+    keys: np.ndarray, max_logit: float, gain: float, seconds: float, device: str
+) -> tuple[int, np.ndarray, np.ndarray]:
+    """(power, queries as integers times 2^power, payload): a search for all, then one for those that carry values."""
+    begun = time.monotonic()
+    budget = max_logit * (1 - 2.0**-16)
+    power, queries = _integers(search(keys, budget, seconds=seconds, device=device))
+    payload = choose(_weights(queries * 2.0**power @ keys.T), gain)
+    left = seconds - (time.monotonic() - begun)
+    if 0 < len(payload) < len(keys) and left > 0:
+        carries = np.isin(np.arange(len(keys)), payload)
+        start = queries * 2.0**power
+        again, better = _integers(search(keys, budget, carries=carries, start=start, seconds=left, device=device))
+        chosen = choose(_weights(better * 2.0**again @ keys.T), gain)
+        if len(chosen) > len(payload):
+            return again, better, chosen
+    return power, queries, payload
+
+
+def _integers(queries: np.ndarray) -> tuple[int, np.ndarray]:
+    """(power, integers of 24 bits, exact in float32): rounded queries."""
+    power = math.frexp(max(np.abs(queries).max(), 1e-300))[1] - _QUERY_BITS
+    return power, np.rint(queries / 2.0**power)
+
+
+def _weights(scores: np.ndarray) -> np.ndarray:
+    """(n, n + 1) weights relative to the target's, on the diagonal; the last column is the asker's own token."""
+    full = np.concatenate([scores, own_score(scores)], axis=1) - np.diag(scores)[:, None]
+    weights: np.ndarray = np.exp(np.minimum(full, 700.0))
     return weights
 
 
-def _payload(relative: np.ndarray) -> np.ndarray:
-    """Tokens that keep their row's off-target mass below 1/2, the worst dropped one by one."""
-    chosen = np.arange(len(relative))
-    while len(chosen):
-        off = relative[np.ix_(chosen, chosen)].sum(axis=1) - 1
-        if off.max() < 0.5:
-            break
-        chosen = np.delete(chosen, off.argmax())
-    return chosen
+def _candidates(scores: np.ndarray, payload: np.ndarray, gain: float) -> list[_Candidate]:
+    found = []
+    if len(payload):
+        rows = rows_of(scores[payload], payload)
+        for form, bound in plain_determinants(rows, attention_step(rows, {})).items():
+            found.append(_Candidate(float(bound) + len(payload) * gain, form, rows, payload, bound))
+    best = max((candidate.value for candidate in found), default=0.0)
+    if find_spec("scipy") is None or best >= len(scores) * gain / _WORTH:
+        return found
+    chosen = choose_by_determinant(_weights(scores), gain, MAX_ROWS)
+    if not len(chosen):
+        return found
+    rows = rows_of(scores[chosen], chosen)
+    if (factors := factorise(rows.block)) is None:
+        return found
+    rows, tokens = rows.reordered(factors.order), chosen[factors.order]
+    bound = short(factors.log2_det - float(rows.log2_sums.sum()))
+    value = float(bound) + len(chosen) * gain
+    if value > best * _WORTH:
+        found.append(_Candidate(value, "preconditioned", rows, tokens, bound, factors))
+    return found
 
 
-def _attention_step(relative: np.ndarray, payload: np.ndarray, queries: np.ndarray, scale: Fraction) -> dict[str, Any]:
-    off, squares, rest = _masses(relative, payload)
-    slack = 1 + 2.0**-10  # the kernel's grid raises weights by up to 2^-12, and each to 2^-80 at least
-    least = Fraction(relative.shape[1], 1 << 80)
-    given = {
-        "payload": " ".join(map(str, payload)),
-        "queries": [" ".join(str(int(x)) for x in queries[i]) for i in payload],
-        "query_scale": str(scale),
-    }
-    names = ("off_target_at_most", "off_target_squares_at_most", "rest_at_most")
-    bounds = (off.max(), squares.mean() * slack, rest.max())
-    gives = {name: str(_up(float(x) * slack) + least) for name, x in zip(names, bounds, strict=True)}
-    return {"id": "leak", "rule": "attention-row", "uses": {}, "given": given, "gives": gives}
-
-
-def _masses(relative: np.ndarray, payload: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Off-target mass, sum of its squares, and all other mass of each payload row."""
-    block = relative[np.ix_(payload, payload)] - np.eye(len(payload))
-    rest = np.delete(relative[payload], payload, axis=1)  # summed by itself: as a difference it would drown in rounding
-    return block.sum(axis=1), (block**2).sum(axis=1), rest.sum(axis=1)
-
-
-def _finish(
-    keys: KeyTensor, problem: Problem, attention: dict[str, Any], relative: np.ndarray, payload: np.ndarray, form: str
-) -> dict[str, Any]:
-    """Determinant by the named form, the volume rule, and the statement about this file."""
-    off, _, rest = (x * (1 + 2.0**-9) for x in _masses(relative, payload))
-    if form == "ostrowski":
-        logs = np.log2(1 - off) - np.log2(1 + off + rest)
-        determinant = Fraction(math.floor(float(logs.sum()) * 2**20) - 1, 2**20)
+def _built(
+    keys: KeyTensor, problem: Problem, candidate: _Candidate, queries: np.ndarray, scale: Fraction
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The certificate, and the files that it refers to."""
+    rows, files = queries[candidate.tokens], {}
+    given: dict[str, Any] = {"query_scale": str(scale)}
+    if rows.size <= _INLINE:
+        given["queries"] = [" ".join(str(int(x)) for x in row) for row in rows]
     else:
-        sigma, mean, other = (Fraction(attention["gives"][name]) for name in attention["gives"])
-        ratio = sum((sigma ** (k - 2) / k for k in range(2, 32)), Fraction(0)) + sigma**30 / (32 * (1 - sigma))
-        loss = log2_up(1 + sigma + other) + Fraction(1442695041, 10**9) * ratio * mean
-        determinant = Fraction(math.floor(-len(payload) * loss * 2**20) - 1, 2**20)
-    step = {
-        "id": "determinant", "rule": "determinant", "uses": {"leak": "leak"},
-        "given": {"form": form}, "gives": {"log2_det_at_least": str(determinant)},
-    }  # fmt: skip
-    steps = [attention, step, volume_step(problem, len(payload), determinant)]
-    bits = math.floor(Fraction(steps[-1]["gives"]["bits_at_least"]))
-    statement: dict[str, Any] = problem.statement(max(0, bits))
-    return document.build({**statement, "budget": "own-keys", "body": "given", "keys": keys.reference}, steps)
-
-
-def _up(x: float) -> Fraction:
-    return Fraction(math.ceil(Fraction(x) * (1 << 60)), 1 << 60)
+        name, sha256, data = witness("queries", {"queries": rows})
+        given["queries"] = {"name": name, "sha256": sha256, "tensor": "queries"}
+        given["rows"] = " ".join(map(str, range(len(rows))))
+        files[name] = data
+    step, more = determinant_step(candidate.form, candidate.bound, candidate.factors)
+    tree = certificate(problem, keys, None, [attention_step(candidate.rows, given), step], len(rows))
+    return tree, {**files, **more}
