@@ -17,12 +17,16 @@ from tests.kernel.oracle import first_false
 Node = dict[str, Any]
 Where = tuple[Any, ...]
 
-WORDS = {"claim", "attention", "body", "budget", "inputs", "form", "name", "sha256", "tensor", "id", "rule"}
+WORDS = {"claim", "attention", "body", "budget", "inputs", "form", "name", "sha256", "tensor", "id", "rule", "tail"}
 WHOLE = {
     "tokens", "key_dim", "value_dim", "kv_heads", "layers", "state_bits_at_least", "head", "dimension", "size", "side",
     "cutoff", "order", "variables", "shortened", "punctured", "payload", "alphabet", "key_coordinates", "keys",
-    "queries", "weights", "exponents",
+    "queries", "weights", "exponents", "key_levels", "value_levels", "bits_per_token", "state_bits_enough",
 }  # fmt: skip
+TEXTS = (
+    ("cube", "ball", "given"), ("real", "bf16"), ("near-identity", "ostrowski", "exact"), ("gaussian", "log-concave"),
+    ("state-bits", "state-bits-enough"), ("quantiser", "dithered"),
+)  # fmt: skip
 FINEST, COARSEST = 60, -6  # steps of 2^-60 .. 2^6
 
 
@@ -191,7 +195,7 @@ def rewritten(control: Control) -> Iterator[Mutant]:
                     yield Mutant(f"{field}: no {i}", rule_at(tree, where), rebuild(without(tree, (*where, field, i))))
                     twice = put(tree, (*where, field), [*value, value[i]])
                     yield Mutant(f"{field}: {i} twice", rule_at(tree, where), rebuild(twice))
-            for words in (("cube", "ball", "given"), ("real", "bf16"), ("near-identity", "ostrowski", "exact")):
+            for words in TEXTS:
                 for word in set(words) - {value} if isinstance(value, str) and value in words else ():
                     yield Mutant(f"{field} = {word}", rule_at(tree, where), rebuild(put(tree, (*where, field), word)))
     for i, step in enumerate(tree["steps"]):

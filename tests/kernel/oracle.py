@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from flint import arb, arb_mat
 
-from tests.kernel import amplitude
+from tests.kernel import amplitude, quantised
 from tests.kernel.families import Keys, Wrong, family, require
 from tests.kernel.real import at_most, ball, divergence, exp, fano, log2, log_ratio, precision
 
@@ -91,7 +91,15 @@ def first_false(tree: Node, folder: Path | None = None) -> str | None:
                 facts[step["id"]] = _RULES[step["rule"]](problem, step, facts, folder)
         except Wrong:
             return str(step["id"])
-    return None if problem.number["state_bits_at_least"] <= facts[tree["steps"][-1]["id"]] else "claim"
+    return None if _claimed(problem, facts[tree["steps"][-1]["id"]]) else "claim"
+
+
+def _claimed(problem: Problem, last: Any) -> bool:
+    """Whether the last fact is of the claim's kind, and says at least as much."""
+    enough = problem.number.get("state_bits_enough")
+    if enough is None or not isinstance(last, quantised.Enough):
+        return enough is None and isinstance(last, Fraction) and problem.number["state_bits_at_least"] <= last
+    return last.bits <= enough
 
 
 def statement(node: Node) -> Problem:
@@ -99,7 +107,8 @@ def statement(node: Node) -> Problem:
     number = {name: Fraction(value) for name, value in node.items() if name not in words}
     for name in ("tokens", "key_dim", "value_dim", "kv_heads", "layers"):
         require(number[name] >= 1, name)
-    require(number["state_bits_at_least"] >= 0 and number["max_logit"] > 0 and 0 <= number["failure"] < 1, "range")
+    bound = "state_bits_enough" if node["claim"] == "state-bits-enough" else "state_bits_at_least"
+    require(number[bound] >= 0 and number["max_logit"] > 0 and 0 <= number["failure"] < 1, "range")
     require(int(node.get("keys", {}).get("head", 0)) >= 0, "head")
     require("tolerance" not in number or 0 < number["tolerance"] < 1, "tolerance")
     require("relative" not in number or 0 <= number["relative"] < 1, "relative")
@@ -345,6 +354,7 @@ def joint_bound(problem: Problem, values: Leak, keys: Leak, tilt: Tilt, coordina
 
 
 _RULES: dict[str, Any] = {
+    "quantiser": quantised.quantiser, "dithered": quantised.dithered,
     "linear-code": _keys, "coset-union": _keys, "hypercube": _keys, "reed-muller": _keys, "explicit-keys": _keys,
     "paraboloid": _keys,
     "exp-bound": _exp_bound, "tilt": _tilt, "budget": _budget, "leak": _leak, "attention-row": attention_row,

@@ -52,8 +52,9 @@ def dithered(context: Context, uses: dict[str, Fact], given: Node, gives: Node) 
     need(threshold > 0, "the remainder is below the tolerance", tolerance - threshold, tolerance)
     square = tolerance**2
     variance = value_step**2 * (1 + square) + max(Fraction(0), key_square - value_step**2) * (1 + 3 * square) / 2
+    enough = _enough(context, gives, key_levels, value_levels)
     _tail(context, text(given["tail"], "tail"), variance / 12 / threshold**2)
-    return _enough(context, gives, key_levels, value_levels)
+    return enough
 
 
 def _levels(context: Context, uses: dict[str, Fact], given: Node, further: set[str]) -> tuple[int, int, Fraction]:
