@@ -10,7 +10,15 @@ from fractions import Fraction
 
 from kvverify.kernel.document import Node, OverLimit, fields, integer, text
 from kvverify.kernel.facts import Context, Enough, Fact, Rule, need, present, reject
-from kvverify.kernel.numbers import LOG2_E_UPPER, exp_lower, exp_upper, log2_lower, log2_upper, root_upper
+from kvverify.kernel.numbers import (
+    LOG2_E_UPPER,
+    MAX_EXPONENT,
+    exp_lower,
+    exp_upper,
+    log2_lower,
+    log2_upper,
+    root_upper,
+)
 
 MAX_TOKEN_BITS = 1 << 20
 _CELL_WORK = 1 << 13
@@ -47,6 +55,7 @@ def dithered(context: Context, uses: dict[str, Fact], given: Node, gives: Node) 
     key_step, value_step = Fraction(2, key_levels - 1), Fraction(2, value_levels - 1)
     key_square = (context.statement.max_logit * key_step) ** 2
     reach = root_upper(key_square * _spread(context)) / 2
+    need(reach <= 2, "an error of a score of at most 2", reach, 2)  # beyond, the remainder is above 1
     growth = exp_upper(reach) - 1
     threshold = tolerance - (growth - reach) / 2 - value_step / 2 * growth
     need(threshold > 0, "the remainder is below the tolerance", tolerance - threshold, tolerance)
@@ -91,7 +100,7 @@ def _tail(context: Context, name: str, ratio: Fraction) -> None:
     failure = context.statement.failure
     need(failure > 0, "failure > 0", failure, 0)
     if name == "gaussian":
-        left = exp_lower(1 / (2 * ratio)) * failure
+        left = exp_lower(min(1 / (2 * ratio), Fraction(MAX_EXPONENT))) * failure
         need(left >= 2, "2 exp(-t^2 / (2 variance)) <= failure", left, 2)
     elif name == "log-concave":
         _log_concave(context, ratio, failure)
