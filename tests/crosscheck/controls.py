@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from kvverify.bounds import best_bound
+from kvverify.bounds.ceiling import ceiling
 from kvverify.bounds.certificate import build
 from kvverify.bounds.estimate import candidates
 from kvverify.codes.base import KeyFamily
@@ -125,8 +126,23 @@ CONTROLS: dict[str, Callable[[], Tree]] = {
     "joint-one-value": lambda: joint(reed_muller(1, 3), value_dim=1),
     "joint-values-alone": lambda: joint(reed_muller(1, 3), strength=Fraction(1, 16)),
     "joint-keys-alone": keys_alone,
+    "midpoints": lambda: enough("quantiser"),
+    "midpoints-ball": lambda: enough("quantiser", body="ball", failure=Fraction(0)),
+    "dithered": lambda: enough("dithered"),
+    "dithered-streams": lambda: enough("dithered", kv_heads=2, layers=3, inputs="bf16"),
+    "dithered-often": lambda: enough("dithered", failure=Fraction(1, 3)),
+    "dithered-seldom": lambda: enough("dithered", failure=Fraction(1, 100)),
+    "dithered-ball": lambda: enough("dithered", body="ball"),
     "searched": lambda: found(problem(tokens=300, key_dim=64, value_dim=64, tolerance=Fraction(1, 100))),
 }
+
+
+def enough(method: str, **changes: Any) -> Tree:
+    """The ceiling of a problem by that method."""
+    asked: dict[str, Any] = {"tokens": 300, "value_dim": 16, "tolerance": Fraction(1, 100), "failure": Fraction(1, 10)}
+    tree = ceiling(problem(**(asked | changes)), method).certificate
+    assert tree is not None
+    return tree
 
 
 def found(asked: Problem) -> Tree:
