@@ -60,6 +60,13 @@ def scaling(family: KeyFamily, problem: Problem) -> Scaling:
     return Scaling(family.unit, family.own_exponent, family.own_exponent)
 
 
+def unit(family: KeyFamily, problem: Problem, code_radius: Fraction = Fraction(1)) -> Fraction:
+    """Logit per unit of the scale, for keys that keep so much of a ball's radius."""
+    if code_radius != 1 and problem.inputs == "bf16":
+        return family.unit * Fraction(128, 127) / code_radius
+    return scaling(family, problem).unit / code_radius
+
+
 def divergence(tolerance: float, failure: float) -> float:
     """g(eps, delta) in bits (docs/proofs/volume.md)."""
     bits = (1 - failure) * math.log2((1 - failure) / tolerance)

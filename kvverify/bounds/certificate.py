@@ -6,7 +6,7 @@ from fractions import Fraction
 from math import floor
 
 from kvverify.bounds import joint
-from kvverify.bounds.candidate import Candidate, scaling
+from kvverify.bounds.candidate import Candidate, unit
 from kvverify.bounds.steps import SLACK, Node, determinant, down, gain_down, keys_steps, leak_steps, log2_up, step
 from kvverify.kernel import document
 from kvverify.problem import Problem
@@ -18,11 +18,11 @@ def build(candidate: Candidate, problem: Problem, *, scale_bits: int | None = No
     With ``scale_bits`` the queries' scale is rounded down to that many significant bits, so that an emitted instance's
     queries are exact in a short format.
     """
-    exponent = problem.max_logit * candidate.code_radius / scaling(candidate.family, problem).unit
+    exponent = problem.max_logit / unit(candidate.family, problem, candidate.code_radius)
     if scale_bits is not None:
         exponent = _round_scale(exponent, scale_bits)
     chain, leak = leak_steps(candidate, problem, exponent)
-    steps = keys_steps(candidate) + chain
+    steps = keys_steps(candidate, problem) + chain
     if candidate.method == "joint":
         steps += joint.steps(candidate, problem, leak)
     elif candidate.method == "volume":
@@ -69,5 +69,5 @@ def _code_steps(candidate: Candidate, problem: Problem) -> list[Node]:
 def _round_scale(exponent: Fraction, bits: int) -> Fraction:
     """The exponent rounded down so that half of it, the size of a query's entries, has ``bits`` significant bits."""
     shift = bits - 1 - (exponent.numerator.bit_length() - exponent.denominator.bit_length())
-    unit = Fraction(2) ** shift
-    return Fraction(floor(exponent * unit)) / unit
+    grid = Fraction(2) ** shift
+    return Fraction(floor(exponent * grid)) / grid

@@ -12,7 +12,7 @@ from typing import Any
 
 from flint import arb, ctx, fmpq
 
-from kvverify.bounds.candidate import BF16_ROUNDING, Candidate, scaling
+from kvverify.bounds.candidate import BF16_ROUNDING, Candidate, scaling, unit
 from kvverify.problem import Problem
 
 _PRECISION = 320
@@ -21,18 +21,20 @@ SLACK = Fraction(1, 1 << 56)  # bits a token: more than the kernel's own roundin
 Node = dict[str, Any]
 
 
-def keys_steps(candidate: Candidate) -> list[Node]:
+def keys_steps(candidate: Candidate, problem: Problem) -> list[Node]:
     """The family's keys; in a ball also what they are shrunk to, with the room beside them."""
     keys: Node = {"id": "keys", "uses": {}, **candidate.family.step()}
     if candidate.code_radius == 1:
         return [keys]
-    given, gives = {"code_radius": candidate.code_radius}, {"payload_radius": payload_radius(candidate.code_radius)}
+    radius = payload_radius(candidate.code_radius, problem)
+    given, gives = {"code_radius": candidate.code_radius}, {"payload_radius": radius}
     return [keys, step("shrunk", "shrunk-keys", {"keys": "keys"}, given, gives)]
 
 
-def payload_radius(code_radius: Fraction) -> Fraction:
-    """What a ball of radius 1 has left beside a code of that radius, rounded down."""
-    return root_down(1 - code_radius**2, 32)
+def payload_radius(code_radius: Fraction, problem: Problem) -> Fraction:
+    """What a ball of radius 1 has left beside a code of that radius, rounded down; with room for rounding to bf16."""
+    growth = 1 + 2 * BF16_ROUNDING if problem.inputs == "bf16" else 1
+    return down(root_down(1 - code_radius**2, 64) / growth, 32)
 
 
 def leak_steps(
@@ -61,7 +63,7 @@ def leak_steps(
     names = ("off_target_at_most", "off_target_squares_at_most", "rest_at_most")
     keys = "keys" if candidate.code_radius == 1 else "shrunk"
     uses = {"keys": keys, "decay": f"decay{name}"} | ({"tilt": "tilt"} if tilted else {})
-    cost = problem.max_logit if tilted else exponent * place.unit / candidate.code_radius
+    cost = problem.max_logit if tilted else exponent * unit(candidate.family, problem, candidate.code_radius)
     steps = [
         step(f"decay{name}", "exp-bound", {}, {"exponent": exponent}, {"exp_minus_at_most": z}),
         step(f"budget{name}", "budget", uses, {"payload": payload}, {"logit_at_most": cost}),

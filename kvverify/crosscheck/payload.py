@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import isqrt
 
 from flint import arb, fmpq
 
@@ -13,18 +14,29 @@ from kvverify.crosscheck.statement import number
 from kvverify.kernel.document import Node, fields, integer
 
 _DIMENSIONS = 1 << 20
+_LEAST = fmpq(1, 1 << 64)
 
 
 def shrunk_keys(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Keys:
-    """Keys of norm lambda at most, so that lambda^2 + R^2 <= 1 leaves a norm of R; queries grow by 1/lambda."""
+    """Keys of norm lambda at most, so that lambda^2 + R^2 <= 1 leaves a norm of R; queries grow by 1/lambda.
+
+    In bf16 signs times the number a of 8 significant bits below lambda / sqrt(L): queries C/a times the signs. The
+    payload's coordinates grow by at most 1/256 of themselves.
+    """
     keys = premise(uses, "keys", Keys)
     share = number(fields(given, "given", {"code_radius"}), "code_radius")
     beside = number(fields(gives, "gives", {"payload_radius"}), "payload_radius")
     must(case.statement.body == "ball", "keys are shrunk in the ball")
-    must(not case.statement.bf16, "shrunk keys are real numbers")
-    must(share > 0 and beside > 0, "both radii are above 0")
-    must(share**2 + beside**2 <= 1, "code_radius^2 + payload_radius^2 <= 1")
-    return replace(keys, square=keys.square / share**2, bf16=False, beside=beside)
+    must(min(share, beside) >= _LEAST, "both radii are at least 2^-64")
+    if not case.statement.bf16:
+        must(share**2 + beside**2 <= 1, "code_radius^2 + payload_radius^2 <= 1")
+        return replace(keys, square=keys.square / share**2, beside=beside)
+    must(keys.signs, "keys shrunk in bf16 are signs")
+    must(share**2 + (beside * fmpq(257, 256)) ** 2 <= 1, "code_radius^2 + (257/256 payload_radius)^2 <= 1")
+    scale = 0
+    while (entry := isqrt(int((share**2 * 4**scale / keys.dim).floor()))) < 128:
+        scale += 1
+    return replace(keys, square=fmpq(keys.dim * 4**scale, 4 * entry**2), beside=beside)
 
 
 def tilt(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Tilt:
@@ -37,7 +49,7 @@ def tilt(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Tilt:
     def law() -> tuple[arb, arb]:
         return 2 * arb(bound).atanh() / bound - 1, log2(bound)  # E u = ln((1 + T)/(1 - T)) / T - 1
 
-    return Tilt(strength, law)
+    return Tilt(strength, law, rounding=case.statement.rounding)
 
 
 def ball_tilt(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Tilt:
@@ -50,7 +62,7 @@ def ball_tilt(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Ti
     dimensions = integer(given["key_coordinates"], "key_coordinates")
     fields(gives, "gives", {"mean_at_most", "entropy_at_least"})
     mean, entropy = number(gives, "mean_at_most"), number(gives, "entropy_at_least")
-    must(strength > 0 and radius > 0, "strength and radius are above 0")
+    must(strength > 0 and _LEAST <= radius < 1, "strength above 0, radius from 2^-64 to 1")
     must(dimensions >= 1, "at least one key coordinate")
     within(dimensions <= _DIMENSIONS, f"a ball of {dimensions} dimensions")
     variance = (strength * radius) ** 2 / (dimensions + 2)
@@ -62,7 +74,10 @@ def ball_tilt(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Ti
         return arb(entropy), log2(radius * strength / 4) + (volume / dimensions - variance / 4) / arb.const_log2()
 
     case.at_most("entropy_at_least <= entropy of the tilted ball", sides)
-    return Tilt(strength, lambda: (arb(mean), arb(entropy)), (radius, dimensions))
+    power = 0
+    while radius * 2 ** (power + 1) <= 1:
+        power += 1
+    return Tilt(strength, lambda: (arb(mean), arb(entropy)), (radius, dimensions), case.statement.rounding / 2**power)
 
 
 def joint(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> StateBits:
@@ -88,7 +103,7 @@ def joint(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> StateB
     must(lean.ball == room, "the body has room for the tilted secret beside the code")
     must(values.sigma < 1 and keys.sigma < 1, "off_target < 1 in both pools of reads")
     of_value = gain(case, statement.rounding)
-    of_key = gain(case, lean.strength * statement.rounding / 2)  # 2 tanh(t h / 4), which is less than t h / 2
+    of_key = gain(case, lean.strength * lean.rounding / 2)  # 2 tanh(t h / 4), which is less than t h / 2
 
     def sides() -> tuple[arb, arb]:
         value_part = near_identity(values) + values.payload * of_value()

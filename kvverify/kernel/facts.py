@@ -76,13 +76,14 @@ class Tilt:
     """A key query's tilt along one secret coordinate y, and the law of u = e^(strength y), symmetric about y = 0.
 
     E u <= ``mean``; a token's h(u) - 2 E log2(1 + u) is at least ``entropy`` bits for each of its secret coordinates.
-    ``ball``: radius and number of coordinates where y is uniform in a ball; else y stays within [-1, 1].
+    ``ball``: radius and number of coordinates where y is uniform in a ball. |y| <= ``reach``, a power of two.
     """
 
     strength: Fraction
     mean: Fraction
     entropy: Fraction
     ball: tuple[Fraction, int] | None = None
+    reach: Fraction = Fraction(1)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from kvverify.bounds.candidate import Candidate
+from kvverify.bounds.search import ranked
 from kvverify.crosscheck.arb import second_opinion
 from kvverify.problem import Problem
 from tests.bounds.exhaustive import best, best_joint
@@ -58,8 +61,52 @@ def test_bf16_inputs_have_their_own_bound(tokens: int, max_logit: int, tolerance
     assert least <= bf16.bits_per_token < real.bits_per_token
 
 
-def test_a_ball_has_no_joint_bound() -> None:
-    assert proved(at(4096, 24, body="ball"), "joint").bits == 0
+@pytest.mark.parametrize(
+    ("tokens", "max_logit", "least"), [(1 << 12, 16, 1070), (1 << 17, 24, 1108), (1 << 20, 32, 1155)]
+)
+def test_in_the_ball(tokens: int, max_logit: int, least: int) -> None:
+    bound = proved(at(tokens, max_logit, body="ball"))
+    assert least <= bound.bits_per_token < proved(at(tokens, max_logit), "joint").bits_per_token
+    assert bound.bits == proved(at(tokens, max_logit, body="ball"), "joint").bits
+    assert bound.certificate is not None
+    assert second_opinion(bound.certificate).verdict == "agrees"
+
+
+def test_the_ball_is_searched_finely_enough() -> None:
+    """No code radius and strength of a fine grid gives a family more, to a thousandth."""
+    problem = at(1 << 12, 16, body="ball")
+    found = next(c for c in ranked(problem) if c.method == "joint")
+    finest = max(
+        best_way(found, problem, Fraction(k, 100), Fraction(b, 8)) for k in range(60, 99) for b in range(40, 100)
+    )
+    assert finest * 999 / 1000 <= found.bits / problem.tokens <= finest * 1001 / 1000
+
+
+def best_way(found: Candidate, problem: Problem, radius: Fraction, b: Fraction) -> float:
+    """Bits of a token as docs/proofs/payload.md writes them, in floats."""
+    d, k, rho = problem.key_dim - found.family.dim, float(radius), float(problem.max_logit)
+    gain = (1 - 0.1) * math.log2(0.9 / 0.01) + 0.1 * math.log2(0.1 / 0.99)
+    left = math.sqrt(1 - k * k)
+    square = (float(b) * left) ** 2 / (d + 2)
+    volume = (d / 2 * math.log(math.pi) - math.lgamma(d / 2 + 1)) / math.log(2) + d * math.log2(left)
+    nearest = sorted(found.family.exponents().items())
+    total = []
+    for logit in (k * rho, k * math.sqrt(rho**2 - float(b) ** 2)):
+        z = math.exp(-2 * logit / found.family.dim)
+        sigma, squares = (sum(n * z ** (m * e) for e, n in nearest) for m in (1, 2))
+        if sigma >= 1:
+            return 0.0
+        loss = squares * sum(sigma ** (j - 2) / j for j in range(2, 60)) / math.log(2)
+        total.append((sigma, z**found.family.dim, loss))
+    (sigma, rest, loss), (tilted, own, lost) = total
+    value = gain - math.log2(1 + sigma + rest) - loss
+    crowd = 1 + (tilted * math.exp(square / 2) + own) / 2
+    key = volume / d + math.log2(float(b)) - 2 - square / 4 / math.log(2) + gain - 2 * math.log2(crowd) - lost
+    return (problem.value_dim - 1) * max(0.0, value) + d * max(0.0, key)
+
+
+def test_bf16_keys_in_a_ball_have_no_joint_bound() -> None:
+    assert proved(at(4096, 24, body="ball", inputs="bf16"), "joint").bits == 0
 
 
 def test_one_token_holds_both_secrets() -> None:
@@ -91,6 +138,21 @@ def test_an_easier_problem_never_has_a_higher_bound(name: str, problem: Problem,
     hard, easy = proved(problem, "joint"), proved(easier, "joint")
     room = ROUNDING * (problem.value_dim + problem.key_dim)
     assert easy.bits_per_token <= hard.bits_per_token + room, (hard.family, easy.family)
+
+
+@settings(max_examples=12)
+@given(
+    problem=problems(relative=False, dim=40), share=st.fractions(0, 1, max_denominator=30),
+    name=st.sampled_from(["tolerance", "failure", "tokens", "max_logit", "key_dim", "value_dim"]),
+)  # fmt: skip
+def test_nor_in_the_ball(name: str, problem: Problem, share: Fraction) -> None:
+    """To one in a hundred: the search ends near the best radius and strength."""
+    problem = replace(problem, body="ball", inputs="real", max_logit=problem.max_logit + 4)
+    easier = joint_weaker(problem, share, name)
+    assume(easier is not None)
+    assert easier is not None
+    hard, easy = proved(problem, "joint"), proved(easier, "joint")
+    assert easy.bits_per_token <= hard.bits_per_token * Fraction(101, 100) + 1, (hard.family, easy.family)
 
 
 SMALL = [replace(p, body="cube") for p in drawn(40) if p.tolerance is not None and p.tokens < 150][:8]

@@ -19,6 +19,7 @@ from kvverify.kernel.numbers import LOG2_E_UPPER, divergence_lower, exp_lower, e
 from kvverify.kernel.rules.volume import distortion, near_identity
 
 MAX_COORDINATES = 4096  # of a ball whose volume is taken
+LEAST_RADIUS = Fraction(1, 1 << 64)  # so that nothing comes near the least bf16 number
 PI_LOWER = Fraction(314159265358979323846, 10**20)
 
 
@@ -26,17 +27,24 @@ def shrunk_keys(context: Context, uses: dict[str, Fact], given: Node, gives: Nod
     """The same keys times lambda in the ball, queries over lambda: room beside them for a secret of norm R.
 
     lambda^2 + R^2 <= 1, so (lambda k | y) stays in the ball; weights stay, and a query costs 1/lambda as much logit.
-    Real inputs only: lambda k need not be exact in bf16.
+    In bf16 the signs are multiplied by the number of 8 significant bits below lambda/sqrt(L), which costs the query at
+    most 128/127 more, and R leaves room for the rounding of y, to nearest.
     """
     fields(uses, "uses", {"keys"})
     keys, statement = premise(uses, "keys", Keys), context.statement
     share = rational(fields(given, "given", {"code_radius"})["code_radius"], "code_radius")
     beside = rational(fields(gives, "gives", {"payload_radius"})["payload_radius"], "payload_radius")
     need(statement.body == "ball", "the statement's body is the ball", statement.body, "ball")
-    need(statement.inputs == "real", "shrunk keys are for real inputs", statement.inputs, "real")
-    need(share > 0 and beside > 0, "code_radius > 0 and payload_radius > 0", min(share, beside), 0)
-    need(share**2 + beside**2 <= 1, "code_radius^2 + payload_radius^2 <= 1", share**2 + beside**2, 1)
-    return replace(keys, unit=keys.unit / share, bf16=False, beside=beside)
+    need(
+        min(share, beside) >= LEAST_RADIUS, "code_radius and payload_radius >= 2^-64", min(share, beside), LEAST_RADIUS
+    )
+    norm = share**2 + (beside * (1 + 2 * statement.value_rounding)) ** 2
+    need(norm <= 1, "code_radius^2 + payload_radius^2 (with the rounding of bf16) <= 1", norm, 1)
+    unit = keys.unit
+    if statement.inputs == "bf16":
+        need(keys.signs, "in bf16 only sign keys can be shrunk")
+        unit = Fraction(keys.dim, 2) * Fraction(128, 127)
+    return replace(keys, unit=unit / share, beside=beside)
 
 
 def tilt(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> Tilt:
@@ -66,7 +74,8 @@ def ball_tilt(context: Context, uses: dict[str, Fact], given: Node, gives: Node)
     coordinates = integer(given["key_coordinates"], "key_coordinates")
     fields(gives, "gives", {"mean_at_most", "entropy_at_least"})
     mean, entropy = (rational(gives[name], name) for name in ("mean_at_most", "entropy_at_least"))
-    need(strength > 0 and radius > 0, "strength > 0 and radius > 0", min(strength, radius), 0)
+    need(strength > 0, "strength > 0", strength, 0)
+    need(LEAST_RADIUS <= radius < 1, "2^-64 <= radius < 1", radius, 1)
     need(coordinates >= 1, "key_coordinates >= 1", coordinates, 1)
     if coordinates > MAX_COORDINATES:
         raise OverLimit(f"limit: a ball of {coordinates} dimensions (up to {MAX_COORDINATES})")
@@ -77,7 +86,8 @@ def ball_tilt(context: Context, uses: dict[str, Fact], given: Node, gives: Node)
     each = log2_lower(radius) + unit_ball_lower(coordinates) / coordinates
     least = each + log2_lower(strength) - 2 - LOG2_E_UPPER * square / 4
     need(entropy <= least, "entropy_at_least <= h(y)/d + log2 b - 2 - (log2 e) s^2 / 4", entropy, least)
-    return Tilt(strength, mean, entropy, (radius, coordinates))
+    reach = Fraction(2, 1 << (radius.denominator // radius.numerator).bit_length())  # 1/reach <= 1/radius < 2/reach
+    return Tilt(strength, mean, entropy, (radius, coordinates), reach)
 
 
 def unit_ball_lower(dimension: int) -> Fraction:
@@ -97,7 +107,8 @@ def joint(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> 
 
         r (entropy + g(eps', delta) - 2 log2(1 + (sigma mean + rest)/2)) + log2 |det(I + A)|.
 
-    For bf16 inputs (cube) eps grows by the rounding h of a value, eps' by t h / 2. A part below 0 counts as 0.
+    For bf16 inputs eps grows by the rounding h of a value, eps' by t h / 2 times the secret's reach. A part below 0
+    counts as 0.
     """
     fields(uses, "uses", {"values", "keys"})
     coordinates = integer(fields(given, "given", {"key_coordinates"})["key_coordinates"], "key_coordinates")
@@ -117,7 +128,8 @@ def joint(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> 
     need(lean.ball == room, "the tilted secret is the one that the body has room for", lean.ball, room)
     context.charge(1000)
     value_part = near_identity(values) + values.payload * _gain(context, statement.value_rounding)
-    key_part = keys.payload * (_key_read(keys, lean) + _gain(context, lean.strength * statement.value_rounding / 2))
+    moved = lean.strength * lean.reach * statement.value_rounding / 2
+    key_part = keys.payload * (_key_read(keys, lean) + _gain(context, moved))
     total = (statement.value_dim - 1) * max(value_part, Fraction(0)) + coordinates * max(key_part, Fraction(0))
     total *= statement.streams
     need(bits <= total, "bits_at_least <= streams * (value part + key part)", bits, total)
