@@ -1,4 +1,4 @@
-"""What own keys and own queries cost the bare kernel: seconds and peak memory, each check in a fresh ``python -I``.
+"""What own keys and own queries cost the bare kernel: seconds and peak memory, each in a fresh ``python -I``.
 
 Keys of 128 coordinates as a head has them: fp16 keys and fp32 queries, random. Limits that we set ourselves: 60 s and
 1 GB on this kind of machine for 4,096 tokens with all of them in the payload, and for preconditioning 1,024 rows.
@@ -25,13 +25,13 @@ from kvverify.problem import Problem
 ROOT = Path(__file__).resolve().parents[1]
 DIM = 128
 CHILD = """
-import resource, sys, time
+import sys, time
 sys.path.insert(0, sys.argv[1])
 from kvverify.kernel.check import check
-start = time.perf_counter()
+start, used = time.perf_counter(), time.process_time()
 result = check(sys.argv[2])
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, result.verdict.value)
-print(result.reason)
+peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(time.perf_counter() - start, time.process_time() - used, int(peak) / 1024, result.verdict.value, result.reason)
 """
 
 
@@ -114,9 +114,12 @@ def main() -> None:
         for tokens, form in wanted:
             path = certificate(Path(name), tokens, form)
             command = [sys.executable, "-I", "-S", "-c", CHILD, str(ROOT), str(path)]
-            line, reason = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")[:2]
-            seconds, peak, verdict = line.split()
-            print(f"{tokens:5} x {DIM}  {form:15} {verdict:10} {float(seconds):7.2f} s {float(peak):7.1f} MiB {reason}")
+            line = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            seconds, used, peak, verdict, *reason = line.split()
+            print(
+                f"{tokens:5} x {DIM}  {form:15} {verdict:10} {float(seconds):7.2f} s ({float(used):6.2f} s CPU)"
+                f" {float(peak):7.1f} MiB", *reason, flush=True,
+            )  # fmt: skip
 
 
 if __name__ == "__main__":

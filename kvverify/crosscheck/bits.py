@@ -55,7 +55,7 @@ def counting(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Sta
 def determinant(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Determinant:
     """log2 |det W| by the form that the step names; W = (I + A) divided by the row sums."""
     leaked = premise(uses, "leak", Leak)
-    form = fields(given, "given", {"form"})["form"]
+    form = fields(given, "given", {"form"}, {"factors"})["form"]
     stated = number(fields(gives, "gives", {"log2_det_at_least"}), "log2_det_at_least")
     most = leaked.rows.most if leaked.rows else LAST_PRECISION
     if form == "near-identity":
@@ -64,12 +64,12 @@ def determinant(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> 
     elif form == "ostrowski":
         case.at_most("off_target < 1 in every row", lambda: (_worst(leaked), arb(1)), strict=True, most=most)
         case.at_most("log2_det_at_least <= log2 |det W|", lambda: (arb(stated), _ostrowski(leaked)), most=most)
-    elif form == "exact":
-        must(leaked.rows is not None, "the exact form takes rows of an attention-row step")
+    elif form in ("exact", "preconditioned"):  # whatever the factors are: the question is what the determinant is
+        must(leaked.rows is not None, "this form takes rows of an attention-row step")
         within(leaked.payload <= _ROWS, f"a determinant of {leaked.payload} rows")
         case.at_most("log2_det_at_least <= log2 |det W|", lambda: (arb(stated), _exact(leaked)), most=most)
     else:
-        raise Malformed("form: near-identity, ostrowski or exact")
+        raise Malformed("form: near-identity, ostrowski, exact or preconditioned")
     return Determinant(leaked.payload, stated)
 
 

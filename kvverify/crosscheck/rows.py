@@ -11,7 +11,7 @@ from kvverify.crosscheck import tensor
 from kvverify.crosscheck.attention import stated_leak
 from kvverify.crosscheck.facts import Fact, Leak, Rule
 from kvverify.crosscheck.settle import FIRST_PRECISION, LAST_PRECISION, Case, must, within
-from kvverify.crosscheck.statement import number
+from kvverify.crosscheck.statement import number, tensor_file
 from kvverify.kernel.document import Node, fields, integers, strings
 
 _SCORES = 1 << 22
@@ -30,7 +30,7 @@ class AttentionRows:
         self._known: dict[int, tuple[list[tuple[arb, arb]], arb]] = {}
 
     def masses(self) -> list[tuple[arb, arb]]:
-        """(off-target mass, all other mass) of each row; the asker's own key is the negated target."""
+        """(off-target mass, all other mass) of each row; the asker's own key has minus the largest absolute score."""
         return self._balls()[0]
 
     def squares(self) -> arb:
@@ -52,7 +52,7 @@ class AttentionRows:
             unit, chosen = arb(self.unit), set(self.payload)
             found, squares = [], arb(0)
             for i, row in zip(self.payload, self.scores, strict=True):
-                off, rest = arb(0), (arb(-2 * row[i]) * unit).exp()
+                off, rest = arb(0), (arb(-max(max(row), -min(row)) - row[i]) * unit).exp()
                 for j, score in enumerate(row):
                     if j != i:
                         weight = (arb(score - row[i]) * unit).exp()
@@ -67,24 +67,22 @@ class AttentionRows:
 
 def attention_row(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Leak:
     """The stated masses against those of every row; logits within the budget on all keys of the file, exactly."""
-    fields(given, "given", {"payload", "queries", "query_scale"})
     statement = case.statement
     file = statement.keys
-    must(file is not None, "the statement's budget is 'own-keys'")
+    must(file is not None, "the statement's budget is 'own-keys' or 'own-queries'")
     assert file is not None
     must(statement.streams == 1, "the file's keys are those of one stream, kv_heads = layers = 1")
     keys, power, dtype = tensor.read(case.folder, file)
     must(keys.shape == (statement.tokens, statement.key_dim), "the file's matrix is (tokens, key_dim)")
     must(dtype == "BF16" or not statement.bf16, "the keys are exact in bf16")
     payload = integers(given["payload"], "payload")
-    must(payload == sorted(set(payload)) and 0 <= payload[0] <= payload[-1] < len(keys), "payload tokens, increasing")
-    queries = [integers(row, f"queries[{i}]") for i, row in enumerate(strings(given["queries"], "queries"))]
+    must(len(payload) == len(set(payload)), "payload tokens are distinct")
+    must(0 <= min(payload) <= max(payload) < len(keys), "payload tokens of the file")
+    queries, scale = _queries(case, given)
     must(
         len(queries) == len(payload) and {len(q) for q in queries} == {keys.shape[1]},
         "one query of key_dim entries for each payload token",
     )
-    scale = number(given, "query_scale")
-    must(scale > 0, "query_scale > 0")
     within(len(payload) * len(keys) <= _SCORES, f"more than {_SCORES} scores")
     within(max(abs(x) for q in queries for x in q).bit_length() <= _BITS, f"query entries of more than {_BITS} bits")
     scores = _scores(queries, keys)
@@ -109,6 +107,23 @@ def attention_row(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -
         most=rows.most,
     )
     return Leak(stated.payload, stated.sigma, stated.rest, stated.squares, rows)
+
+
+def _queries(case: Case, given: Node) -> tuple[list[list[int]], fmpq]:
+    """(rows of integers, their unit): in place, or rows of the tensor that the step or the statement names."""
+    recorded = case.statement.queries
+    inline = recorded is None and not isinstance(given.get("queries"), dict)
+    source = {"queries"} if inline else {"rows"} if recorded is not None else {"queries", "rows"}
+    fields(given, "given", {"payload", "query_scale"} | source)
+    scale = number(given, "query_scale")
+    must(scale > 0, "query_scale > 0")
+    must(recorded is None or scale == 1, "recorded queries are taken as they are")
+    if inline:
+        return [integers(row, f"queries[{i}]") for i, row in enumerate(strings(given["queries"], "queries"))], scale
+    matrix, power, _ = tensor.read(case.folder, recorded or tensor_file(given["queries"], "queries"))
+    rows = integers(given["rows"], "rows")
+    must(0 <= min(rows) <= max(rows) < len(matrix), "rows of the queries' file")
+    return matrix[rows].tolist(), scale * fmpq(2) ** power
 
 
 def _scores(queries: list[list[int]], keys: np.ndarray) -> list[list[fmpz]]:

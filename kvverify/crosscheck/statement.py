@@ -12,7 +12,7 @@ _WORDS = {
     "claim": {"state-bits", "state-bits-enough"},
     "attention": {"softmax"},
     "body": {"cube", "ball", "given"},
-    "budget": {"class", "own-keys"},
+    "budget": {"class", "own-keys", "own-queries"},
     "inputs": {"real", "bf16"},
 }
 _COUNTS = ("tokens", "key_dim", "value_dim", "kv_heads", "layers")
@@ -20,7 +20,7 @@ _ALL = {*_WORDS, *_COUNTS, "max_logit", "failure"}
 
 
 @dataclass(frozen=True)
-class KeyFile:
+class TensorFile:
     """The head of a tensor in a safetensors file, named by the file's digest."""
 
     name: str
@@ -47,7 +47,8 @@ class Statement:
     failure: fmpq
     tolerance: fmpq | None
     relative: fmpq | None
-    keys: KeyFile | None
+    keys: TensorFile | None
+    queries: TensorFile | None
     bits: int
     upper: bool
 
@@ -68,7 +69,7 @@ def read(node: Node) -> Statement:
     kinds = node.keys() & {"tolerance", "relative"}
     upper = node.get("claim") == "state-bits-enough"
     bound = "state_bits_enough" if upper else "state_bits_at_least"
-    fields(node, "statement", _ALL | {bound} | kinds, {"keys"})
+    fields(node, "statement", _ALL | {bound} | kinds, {"keys", "queries"})
     for name, words in _WORDS.items():
         _require(text(node[name], name) in words, name)
     count = {name: integer(node[name], name) for name in _COUNTS}
@@ -84,21 +85,24 @@ def read(node: Node) -> Statement:
     _require(relative is None or 0 <= relative < 1, "relative")
     bits = integer(node[bound], bound)
     _require(bits >= 0, bound)
-    own = node["budget"] == "own-keys"
+    own, recorded = node["budget"] != "class", node["budget"] == "own-queries"
     _require((node["body"] == "given", "keys" in node) == (own, own), "budget, body and keys")
+    _require(("queries" in node) == recorded, "budget and queries")
     return Statement(
         count["tokens"], count["key_dim"], count["value_dim"], count["kv_heads"] * count["layers"],
         node["body"], node["budget"], node["inputs"] == "bf16", max_logit, failure, tolerance, relative,
-        _key_file(node["keys"]) if own else None, bits, upper,
+        tensor_file(node["keys"], "keys") if own else None,
+        tensor_file(node["queries"], "queries") if recorded else None, bits, upper,
     )  # fmt: skip
 
 
-def _key_file(value: object) -> KeyFile:
-    node = fields(obj(value, "keys"), "keys", {"name", "sha256", "tensor"}, {"head"})
-    name = text(node["name"], "keys.name")
-    _require(not {"\\", "\0"} & set(name) and not {"", ".", ".."} & set(name.split("/")), "keys.name")
-    head = integer(node["head"], "keys.head") if "head" in node else None
-    return KeyFile(name, text(node["sha256"], "keys.sha256"), text(node["tensor"], "keys.tensor"), head)
+def tensor_file(value: object, where: str) -> TensorFile:
+    """The tensor that ``value`` names. Raises Malformed."""
+    node = fields(obj(value, where), where, {"name", "sha256", "tensor"}, {"head"})
+    name = text(node["name"], f"{where}.name")
+    _require(not {"\\", "\0"} & set(name) and not {"", ".", ".."} & set(name.split("/")), f"{where}.name")
+    head = integer(node["head"], f"{where}.head") if "head" in node else None
+    return TensorFile(name, text(node["sha256"], f"{where}.sha256"), text(node["tensor"], f"{where}.tensor"), head)
 
 
 def _require(condition: bool, name: str) -> None:

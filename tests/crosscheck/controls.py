@@ -238,7 +238,8 @@ def row_masses(keys: np.ndarray, payload: list[int], queries: np.ndarray) -> tup
     """(worst off-target mass, mean squares, worst other mass) in floats; and relative weights, own token last."""
     scores = queries @ keys.astype(float).T
     target = scores[np.arange(len(payload)), payload][:, None]
-    weights = np.exp(np.concatenate([scores, -target], axis=1) - target)
+    own = -np.abs(scores).max(axis=1, keepdims=True)
+    weights = np.exp(np.concatenate([scores, own], axis=1) - target)
     block = weights[:, payload] - np.eye(len(payload))
     rest = weights.sum(axis=1) - 1 - block.sum(axis=1)
     return [block.sum(axis=1).max(), (block**2).sum(axis=1).mean(), rest.max()], weights

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kvverify.crosscheck import tensor, weights
 from kvverify.crosscheck.bits import log_ratio
 from kvverify.crosscheck.settle import Case, Contrary, Undecided, log2
-from kvverify.crosscheck.statement import KeyFile, Statement
+from kvverify.crosscheck.statement import Statement, TensorFile
 from kvverify.crosscheck.statement import read as read_statement
 from kvverify.kernel.document import Malformed
 from tests.crosscheck.controls import control, write_keys
@@ -137,7 +137,7 @@ def test_equalities_stay_open() -> None:
 def test_floats_are_read_exactly(stored: str, tmp_path: Path) -> None:
     smallest = {"F64": 2.0**-200, "F32": 2.0**-149, "F16": 2.0**-24, "BF16": 2.0**-133}[stored]
     floats = np.array([[smallest, -1.5], [0.0, 3 * smallest]], np.float64 if stored == "F64" else np.float32)
-    file = KeyFile(head=None, **write_keys(tmp_path, floats, stored))
+    file = TensorFile(head=None, **write_keys(tmp_path, floats, stored))
     matrix, power, dtype = tensor.read(tmp_path, file)
     assert dtype == stored
     assert [[Fraction(x) * Fraction(2) ** power for x in row] for row in matrix.tolist()] == [
@@ -148,22 +148,22 @@ def test_floats_are_read_exactly(stored: str, tmp_path: Path) -> None:
 def test_heads_of_a_tensor(tmp_path: Path) -> None:
     floats = np.arange(24, dtype=np.float32).reshape(3, 4, 2)
     node = write_keys(tmp_path, floats, "F32")
-    matrix, power, _ = tensor.read(tmp_path, KeyFile(head=2, **node))
+    matrix, power, _ = tensor.read(tmp_path, TensorFile(head=2, **node))
     assert (matrix * 2.0**power == floats[2]).all()
     for head in (None, 3):
         with pytest.raises(Contrary, match="head"):
-            tensor.read(tmp_path, KeyFile(head=head, **node))
+            tensor.read(tmp_path, TensorFile(head=head, **node))
 
 
 @pytest.mark.parametrize("value", [np.inf, np.nan])
 def test_keys_are_finite(value: float, tmp_path: Path) -> None:
-    file = KeyFile(head=None, **write_keys(tmp_path, np.array([[1.0, value]], np.float32)))
+    file = TensorFile(head=None, **write_keys(tmp_path, np.array([[1.0, value]], np.float32)))
     with pytest.raises(Contrary, match="finite"):
         tensor.read(tmp_path, file)
 
 
 def test_a_wide_spread_is_over_the_limit(tmp_path: Path) -> None:
-    file = KeyFile(head=None, **write_keys(tmp_path, np.array([[1.0, 1e-300]]), "F64"))
+    file = TensorFile(head=None, **write_keys(tmp_path, np.array([[1.0, 1e-300]]), "F64"))
     with pytest.raises(Undecided, match="powers of two"):
         tensor.read(tmp_path, file)
 

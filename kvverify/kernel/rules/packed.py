@@ -1,6 +1,6 @@
 """Many scores at a time in big integers, and exponentials from tables: what attention-row and preconditioning need.
 
-A vector v of n integers is packed as the one integer sum of v_l X^l, X = 2^(64 words): sums and multiples of packed
+A vector v of n integers is packed as the one integer sum of v_l X^l, X = 2^(8 width): sums and multiples of packed
 vectors are those of the vectors, as long as every field stays below X / 2. Proofs: docs/proofs/rows.md. Source: ours.
 """
 
@@ -19,85 +19,79 @@ from kvverify.kernel.numbers import MAX_EXPONENT, exp_upper
 CELL = 44  # scores are known to a cell of 2^-44
 ENTRY = 48  # entries of matrices are integers of units of 2^-48 ..
 SPAN = 19  # .. and enclosed to so many of them
-_REACH = 18  # |query| . |key| must stay below the logit 2^18, so that no field overflows
-_BLOCK = 512  # keys whose packed columns stay in a processor's cache
-_BATCH = 32  # queries for each pass over all keys
 MASS = 80 + 2 * 58  # bits of the three tables of exponentials
+_REACH = 18  # |query| . |key| must stay below the logit 2^18, so that no field overflows
+_BLOCK = 256  # queries whose packed columns stay in a processor's cache
 _STATE = 192
 
 
 @lru_cache(maxsize=64)
-def _halves(count: int, words: int) -> int:
+def _halves(count: int, width: int) -> int:
     """X / 2 in every field."""
-    return int.from_bytes((bytes(8 * words - 1) + b"\x80") * count, "little")
+    return int.from_bytes((bytes(width - 1) + b"\x80") * count, "little")
 
 
-def pack(values: Sequence[int], words: int) -> int:
-    """The vector as one integer; |values| < X / 2."""
-    half = 1 << (64 * words - 1)
-    data = b"".join([(value + half).to_bytes(8 * words, "little") for value in values])
-    return int.from_bytes(data, "little") - _halves(len(values), words)
+def pack(values: Sequence[int], width: int) -> int:
+    """The vector as one integer with fields of ``width`` bytes; |values| < X / 2."""
+    half = 1 << (8 * width - 1)
+    data = b"".join([(value + half).to_bytes(width, "little") for value in values])
+    return int.from_bytes(data, "little") - _halves(len(values), width)
 
 
-def floors(packed: int, count: int, words: int) -> tuple[int, ...]:
-    """floor(v_l / 2^(64 (words - 1))) of every field: the top words, in two's complement after the carries are gone."""
-    halves = _halves(count, words)
-    data = ((packed + halves) ^ halves).to_bytes(8 * words * count, "little")
-    return unpack(f"<{words * count}q", data)[words - 1 :: words]
+def floors(packed: int, count: int, width: int) -> tuple[int, ...]:
+    """floor(v_l / 2^(8 width - 64)) of every field: its top 8 bytes, in two's complement once no field borrows."""
+    halves = _halves(count, width)
+    data = ((packed + halves) ^ halves).to_bytes(width * count, "little")
+    return unpack("<" + (f"{width - 8}xq" * count if width > 8 else f"{count}q"), data)
 
 
-def multiplications(fields: int, words: int, bits: int) -> int:
+def multiplications(fields: int, width: int, bits: int) -> int:
     """Units of work of one multiple of a packed vector: CPython multiplies digits of 30 bits, 256 of them a unit."""
-    return 1 + (fields * words * 64 // 30 + 1) * (bits // 30 + 1) // 256
+    return 1 + (fields * width * 8 // 30 + 1) * (bits // 30 + 1) // 256
 
 
 class Scores:
     """<query, key> * unit for all pairs; the unit is m * 2^-e. Charges for all work before it is done."""
 
     def __init__(self, context: Context, queries: list[list[int]], keys: list[list[int]], unit: Fraction) -> None:
-        queries, keys, twos = *map(_odd, (queries, keys)), _twos(queries) + _twos(keys)
-        unit *= 1 << twos
-        power = unit.denominator.bit_length() - 1
-        if unit.denominator != 1 << power:
+        twos = _twos(queries), _twos(keys)
+        unit *= 1 << sum(twos)
+        self.power = unit.denominator.bit_length() - 1
+        if unit.denominator != 1 << self.power:
             raise OverLimit("limit: a query_scale whose denominator is no power of two")
-        self.queries = [[x * unit.numerator for x in query] for query in queries]
-        self.keys, self.power = len(keys), power
-        columns = list(zip(*keys, strict=True))
-        largest = [max(map(abs, column)) for column in columns]
-        self.words = 1 + max(power - CELL + 63, max(largest).bit_length() + 1) // 64
-        self.shift = CELL + 64 * (self.words - 1) - power
-        self.reach = [sum(map(mul, map(abs, query), largest)) for query in self.queries]
-        if max(self.reach) << self.shift >> (CELL + 64 * (self.words - 1)) >> _REACH:
+        queries = [[(x >> twos[0]) * unit.numerator for x in query] for query in queries]
+        self.keys = [[x >> twos[1] for x in key] for key in keys]
+        largest = [max(map(abs, column)) for column in zip(*self.keys, strict=True)]
+        self.reach = max(sum(map(mul, map(abs, query), largest)) for query in queries)
+        bits = max(abs(x) for query in queries for x in query).bit_length()
+        self.width = 8 + max(0, self.power - CELL + 7, bits + 1 - 56) // 8
+        self.shift = CELL + 8 * (self.width - 8) - self.power
+        if self.reach << self.shift >> (CELL + 8 * (self.width - 8)) >> _REACH:
             raise OverLimit(f"limit: |query| . |key| reaches the logit 2^{_REACH}")
-        bits = max(abs(x) for query in self.queries for x in query).bit_length()
-        blocks = range(0, len(keys), _BLOCK)
-        each = multiplications(min(len(keys), _BLOCK), self.words, bits)
-        context.charge((4 * self.words + each * len(queries)) * len(columns) * len(blocks))
-        self.blocks = [[pack(column[i : i + _BLOCK], self.words) for column in columns] for i in blocks]
+        each = multiplications(min(_BLOCK, len(queries)), self.width, max(largest).bit_length())
+        self.blocks = [queries[i : i + _BLOCK] for i in range(0, len(queries), _BLOCK)]
+        context.charge(len(largest) * (4 * len(queries) + each * len(keys) * len(self.blocks)))
 
-    def floors(self, max_logit: Fraction | None = None) -> Iterator[list[int]]:
+    def floors(self, max_logit: Fraction | None = None) -> Iterator[tuple[int, ...]]:
         """For each query floor(score * 2^CELL) on every key. Rejects a score beyond ``max_logit``."""
-        for start in range(0, len(self.queries), _BATCH):
-            batch = range(start, min(start + _BATCH, len(self.queries)))
-            found: list[list[int]] = [[] for _ in batch]
-            for block, columns in enumerate(self.blocks):
-                count = min(_BLOCK, self.keys - block * _BLOCK)
-                for i, row in zip(batch, found, strict=True):
-                    scores = sum(map(mul, self.queries[i], columns))
-                    top = floors(scores << self.shift, count, self.words)
-                    if max_logit is not None and not self._within(scores, count, i, max_logit):
-                        highest = Fraction(max(max(top), -min(top)), 1 << CELL)
-                        reject("logits of the queries on the keys <= max_logit", highest, max_logit)
-                    row += top
-            yield from found
+        for block in self.blocks:
+            columns = [pack(column, self.width) for column in zip(*block, strict=True)]
+            found = []
+            for key in self.keys:
+                scores = sum(map(mul, key, columns))
+                found.append(floors(scores << self.shift, len(block), self.width))
+                if max_logit is not None and not self._within(scores, len(block), max_logit):
+                    highest = Fraction(max(map(abs, found[-1])), 1 << CELL)
+                    reject("logits of the queries on the keys <= max_logit", highest, max_logit)
+            yield from zip(*found, strict=True)
 
-    def _within(self, scores: int, count: int, i: int, max_logit: Fraction) -> bool:
+    def _within(self, scores: int, count: int, max_logit: Fraction) -> bool:
         """Whether all fields are at most the budget, exactly: the top bit of budget -+ field + X / 2 says the sign."""
         most = (max_logit.numerator << self.power) // max_logit.denominator
-        if self.reach[i] <= most:
+        if self.reach <= most:
             return True
-        halves = _halves(count, self.words)
-        budget = (halves >> (64 * self.words - 1)) * most + halves
+        halves = _halves(count, self.width)
+        budget = (halves >> (8 * self.width - 1)) * most + halves
         return bool((budget - scores) & (budget + scores) & halves == halves)
 
 
@@ -108,11 +102,6 @@ def _twos(matrix: list[list[int]]) -> int:
         for x in row:
             bits |= x
     return max(0, (bits & -bits).bit_length() - 1)
-
-
-def _odd(matrix: list[list[int]]) -> list[list[int]]:
-    twos = _twos(matrix)
-    return [[x >> twos for x in row] for row in matrix]
 
 
 class Exponentials:

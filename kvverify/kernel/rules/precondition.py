@@ -19,9 +19,9 @@ from kvverify.kernel.tensors import read_matrix
 
 MAX_ROWS = 1024
 _FACTOR = 40  # bits of a factor's largest entry
-_FIRST, _SECOND = 28, 14  # shifts that leave the fields of the two products below 2^127
-_DROPPED = 64 - _FIRST, 64 - _SECOND
-_WORDS = 2
+_WIDTHS = 13, 15  # bytes of a field in the two products
+_SHIFTS = 4, 6  # that leave the fields just below half of what they hold
+_DROPPED = tuple(8 * width - 64 - shift for width, shift in zip(_WIDTHS, _SHIFTS, strict=True))
 _BLOCK = 128  # columns whose packed rows stay in a processor's cache
 
 Triangle = list[list[int]]
@@ -57,7 +57,7 @@ def preconditioned(context: Context, matrix: Matrix, lower: Triangle, upper: Tri
     """A lower bound on log2 |det K| of the enclosed K: Ostrowski's of M = upper lower K, less that of the factors."""
     size = len(matrix.low)
     blocks = range(0, size, _BLOCK)
-    context.charge(size * (size + 1) * len(blocks) * multiplications(min(size, _BLOCK), _WORDS, _FACTOR + 1))
+    context.charge(size * (size + 1) * len(blocks) * multiplications(min(size, _BLOCK), _WIDTHS[1], _FACTOR + 1))
     context.charge(8 * size * size + 128 * size)
     diagonal, absolute = [0] * size, [0] * size
     for start in blocks:
@@ -79,6 +79,7 @@ def preconditioned(context: Context, matrix: Matrix, lower: Triangle, upper: Tri
 def _product(lower: Triangle, upper: Triangle, columns: list[list[int]]) -> list[tuple[int, ...]]:
     """upper lower columns, the two products rounded down to multiples of 2^_DROPPED, in units of both."""
     width = len(columns[0])
-    packed = [pack(row, _WORDS) for row in columns]
-    packed = [pack(floors(sum(map(mul, row, packed)) << _FIRST, width, _WORDS), _WORDS) for row in lower]
-    return [floors(sum(map(mul, row, packed[i:])) << _SECOND, width, _WORDS) for i, row in enumerate(upper)]
+    packed = [pack(row, _WIDTHS[0]) for row in columns]
+    first = [floors(sum(map(mul, row, packed)) << _SHIFTS[0], width, _WIDTHS[0]) for row in lower]
+    packed = [pack(row, _WIDTHS[1]) for row in first]
+    return [floors(sum(map(mul, row, packed[i:])) << _SHIFTS[1], width, _WIDTHS[1]) for i, row in enumerate(upper)]
