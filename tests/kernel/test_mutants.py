@@ -12,7 +12,7 @@ import pytest
 from kvverify.kernel.check import Verdict, check
 from kvverify.kernel.rules import RULES
 from tests.kernel import controls as plain
-from tests.kernel import payload_controls, quantiser_controls
+from tests.kernel import own_controls, payload_controls, quantiser_controls
 from tests.kernel.controls import Control
 from tests.kernel.instance import claim_holds
 from tests.kernel.mutants import Mutant, Stronger, broken, rewritten, stronger
@@ -20,7 +20,7 @@ from tests.kernel.oracle import first_false
 
 
 def controls() -> tuple[Control, ...]:
-    return plain.controls() + payload_controls.controls() + quantiser_controls.controls()
+    return plain.controls() + payload_controls.controls() + quantiser_controls.controls() + own_controls.controls()
 
 
 MUTANTS, STRONGER = 25, 13  # at least, of each rule and of each form of the determinant
@@ -91,7 +91,7 @@ def test_every_rule_and_form_has_enough_mutants(folders: dict[str, Path]) -> Non
         extra = strengthened(control, folders[control.name])
         counts["stronger"] += Counter(ruled(control, m) for m in extra)
         counts["all"] += Counter(ruled(control, m) for m in [*extra, *faults(control), *rewritten(control)])
-    forms = {f"determinant, {form}" for form in ("near-identity", "ostrowski", "exact")}
+    forms = {f"determinant, {form}" for form in ("near-identity", "ostrowski", "exact", "preconditioned")}
     for rule in (RULES.keys() - {"determinant"}) | forms:
         assert counts["all"][rule] >= MUTANTS, rule
         assert counts["stronger"][rule] >= STRONGER, rule

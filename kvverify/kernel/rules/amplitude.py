@@ -13,7 +13,15 @@ from fractions import Fraction
 
 from kvverify.kernel.document import Node, fields, integer, rational
 from kvverify.kernel.facts import Context, Fact, Leak, Row, Rule, Scaled, StateBits, Tilt, need, premise, present
-from kvverify.kernel.numbers import divergence_lower, exp_lower, exp_upper, log2_lower, log2_upper, power_upper
+from kvverify.kernel.numbers import (
+    MAX_EXPONENT,
+    divergence_lower,
+    exp_lower,
+    exp_upper,
+    log2_lower,
+    log2_upper,
+    power_upper,
+)
 from kvverify.kernel.rules.volume import distortion
 
 
@@ -123,7 +131,8 @@ def _amplitude_reads(
     variance = mean.squares * (exp_upper(4 * curve) - 1)
     nearest = family.keys.exponents[0][0] if family.keys.exponents else 1
     largest = power_upper(family.decay, nearest) * exp_upper(reach)
-    missed = 2 * exp_upper(-(slack**2) / (2 * variance + largest * slack * Fraction(2, 3)))
+    unlikely = slack**2 / (2 * variance + largest * slack * Fraction(2, 3))
+    missed = 2 * exp_upper(-min(unlikely, Fraction(MAX_EXPONENT)))
     error = 2 * reference * slack / (exp_lower(-reach) + reference) ** 2
     read = (
         _gain(context, error, missed)
