@@ -94,7 +94,9 @@ class TensorFile:
             return name
         matrices = [name for name, entry in self.header.items() if len(_shape(self.path, name, entry)) == 2]
         if len(matrices) != 1:
-            raise UsageError(f"{self.path}: it has {some}; choose by --layer and --head, or give a file of one matrix")
+            raise UsageError(
+                f"{self.path}: it has {some}; choose by --layer and --head, or give a file with one matrix"
+            )
         return matrices[0]
 
     def _read(self, name: str, shape: list[int], dtype: str, head: int) -> np.ndarray:
@@ -109,7 +111,9 @@ class TensorFile:
                 case _:
                     data = b""
         if len(data) != part:
-            raise UsageError(f"{self.path}: not a whole safetensors file ({name} needs {width} bytes)")
+            raise UsageError(
+                f"{self.path}: not a whole safetensors file ({name} needs {width} bytes that are not there)"
+            )
         raw = np.frombuffer(data, form)
         if dtype == "BF16":
             raw = (raw.astype(np.uint32) << 16).view(np.float32)
@@ -126,7 +130,7 @@ def open_tensors(path: Path) -> TensorFile:
         length = int.from_bytes(stream.read(8), "little")
         try:
             if not 2 <= length <= min(_HEADER, size - 8):
-                raise ValueError("it has no header")
+                raise ValueError("cut short")
             header = json.loads(stream.read(length).decode(), object_pairs_hook=_once)
             tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
         except (ValueError, AttributeError, RecursionError) as error:

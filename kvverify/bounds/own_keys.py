@@ -39,6 +39,7 @@ __all__ = ["KeyTensor", "own_keys_bound", "read_keys"]
 SECONDS = 20.0
 _INLINE = 1 << 12  # entries of queries that stand in the certificate itself
 _QUERY_BITS = 24
+MAX_SPREAD = 4080.0  # of the scores of one row, within what the kernel computes
 _WORTH = 1.002  # by how much the factors of an inverse, which cost time and a file, must beat the plain forms
 
 
@@ -71,7 +72,7 @@ def own_keys_bound(keys: KeyTensor, problem: Problem, *, seconds: float = SECOND
     scores = (queries * 2.0**power) @ values.T
     scale = Fraction(2) ** (power - exponent)
     found = sorted(_candidates(scores, payload, gain), key=lambda candidate: -candidate.value)
-    reason = "no token's own query singles it out enough at this tolerance and logit budget"
+    reason = "the attention is too diffuse for this tolerance"
     for candidate in found:
         tree, files = _built(keys, problem, candidate, queries, scale)
         result = verdict(tree, [keys], files)
@@ -108,7 +109,7 @@ def _searched(
 ) -> tuple[int, np.ndarray, np.ndarray]:
     """(power, queries as integers times 2^power, payload): a search for all, then one for those that carry values."""
     begun = time.monotonic()
-    budget = max_logit * (1 - 2.0**-16)
+    budget = min(max_logit * (1 - 2.0**-16), MAX_SPREAD / 2)
     power, queries = _integers(search(keys, budget, seconds=seconds, device=device))
     payload = choose(_weights(queries * 2.0**power @ keys.T), gain)
     left = seconds - (time.monotonic() - begun)

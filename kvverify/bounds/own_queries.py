@@ -13,7 +13,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from kvverify.bounds.key_files import KeyTensor
-from kvverify.bounds.own_keys import value_gain
+from kvverify.bounds.own_keys import MAX_SPREAD, value_gain
 from kvverify.bounds.own_steps import attention_step, certificate, determinant_step, rows_of, short
 from kvverify.bounds.preconditioner import MAX_ROWS, factorise
 from kvverify.bounds.queries import own_score
@@ -47,9 +47,10 @@ def own_queries_bound(keys: KeyTensor, queries: KeyTensor, problem: Problem) -> 
         raise UsageError("bounds on recorded queries need scipy: pip install 'kvverify[audit]'")
     gain = value_gain(problem)
     scores = queries.values @ keys.values.T
-    allowed = np.flatnonzero(np.abs(scores).max(axis=1) <= float(problem.max_logit) * (1 - 2.0**-40))
+    within = np.abs(scores).max(axis=1) <= float(problem.max_logit) * (1 - 2.0**-40)
+    allowed = np.flatnonzero(within & (2 * np.abs(scores).max(axis=1) <= MAX_SPREAD))
     if not len(allowed):
-        return _none(problem, "every recorded query exceeds max_logit on some key")
+        return _none(problem, "every recorded query exceeds max_logit, or a logit of 2040, on some key")
     rows, columns = select(_attention(scores[allowed]), gain, MAX_ROWS)
     rows = allowed[rows]
     reason = "the recorded queries spread their attention too much for this tolerance"

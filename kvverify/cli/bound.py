@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,11 +22,15 @@ from kvverify.cli.options import (
     Tokens,
     Tolerance,
     count,
+    maybe_count,
     positive,
     problem,
 )
 from kvverify.cli.output import say, show, write_certificate
 from kvverify.errors import Incomplete, UsageError
+
+if TYPE_CHECKING:
+    from kvverify.bounds import Bound
 
 
 def bound(
@@ -61,46 +65,69 @@ def bound(
 def certify(
     tokens: Annotated[str | None, typer.Option(help="Cached tokens, also 2^k.")] = None,
     head_dim: HeadDim = None, key_dim: Dim = None, value_dim: Dim = None,
-    tolerance: Tolerance = None, relative: Relative = None, failure: Failure = "1/10", max_logit: MaxLogit = "24",
+    tolerance: Tolerance = None, relative: Relative = None, failure: Failure = "1/10",
+    max_logit: Annotated[
+        str | None, typer.Option(help="Largest |<q, k>|/scale: 24, with --queries that of the recorded ones.")
+    ] = None,
     body: Body = "cube", inputs: Inputs = "real", kv_heads: KvHeads = "1", layers: Layers = "1",
     keys: Annotated[Path | None, typer.Option(help="A safetensors file of keys: certify these keys.")] = None,
+    queries: Annotated[Path | None, typer.Option(help="A file of recorded queries: certify what these read.")] = None,
     layer: Annotated[int | None, typer.Option(help="Layer of the key file.")] = None,
     head: Annotated[int | None, typer.Option(help="KV head of the key file.")] = None,
+    query_head: Annotated[int | None, typer.Option(help="Query head; the best of the KV head's if not given.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the certificate here, else to standard output.")] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """A certificate for a class of problems, or for the keys of a file."""
-    from kvverify.api import DEFAULT_TOLERANCE, certify_keys
+    """A certificate for a class of problems, or for the keys of a file, also under recorded queries."""
     from kvverify.bounds import best_bound
-    from kvverify.problem import number
+    from kvverify.bounds.witness import FileBound
     from kvverify.report.bounds import bound_json, bound_text
 
     if keys is not None:
         if any((tokens, head_dim, key_dim, relative)) or (body, kv_heads, layers) != ("cube", "1", "1"):
             raise UsageError(
                 "--keys speaks of one head's keys: its tokens, key dimension and body come from the file; with it go "
-                "--layer, --head, --value-dim, --tolerance, --failure, --max-logit and --inputs"
+                "--queries, --layer, --head, --query-head, --value-dim, --tolerance, --failure, --max-logit, --inputs"
             )
-        found = certify_keys(
-            keys, max_logit=number(max_logit, "max-logit"), failure=number(failure, "failure"),
-            tolerance=number(tolerance, "tolerance") if tolerance is not None else DEFAULT_TOLERANCE,
-            value_dim=count(value_dim, "value-dim") if value_dim is not None else None,
-            layer=layer, head=head, inputs=inputs,
-        )  # fmt: skip
+        if queries is not None and output is None and not as_json:
+            raise UsageError("--queries writes a file of matrix factors beside the certificate: give --output")
+        found = _of_files(keys, queries, layer, head, query_head, max_logit, failure, tolerance, value_dim, inputs)
     else:
-        if tokens is None or not (layer is None and head is None):
-            raise UsageError("give --tokens and --head-dim for a class, or --keys FILE.safetensors (--layer, --head)")
+        if tokens is None or any(given is not None for given in (queries, layer, head, query_head)):
+            raise UsageError(
+                "give --tokens and --head-dim for a class, or --keys FILE.safetensors (--queries, --layer, --head)"
+            )
         found = best_bound(
-            problem(tokens, head_dim, key_dim, value_dim, tolerance, relative, failure, max_logit, body, inputs,
+            problem(tokens, head_dim, key_dim, value_dim, tolerance, relative, failure, max_logit or "24", body, inputs,
                      kv_heads, layers)
         )  # fmt: skip
     if found.certificate is None and not as_json:
         raise Incomplete(f"no certificate, as no bound above 0 was found: {found.reason}")
     if output is None and not as_json:
+        if isinstance(found, FileBound) and found.files:
+            raise UsageError("the certificate refers to files that are written beside it: give --output")
         show(found.certificate or {})
         return
     path = write_certificate(found, output)
     show(bound_json(found, 16, path) if as_json else bound_text(found, 16, path))
-    if path is not None and keys is not None and path.parent.resolve() != keys.parent.resolve():
-        say(f"kvverify: the certificate refers to {keys.name}: check it beside that file, or with --files FOLDER")
+    if path is not None and keys is not None:
+        away = sorted({file.name for file in (keys, queries or keys) if file.parent.resolve() != path.parent.resolve()})
+        if away:
+            names, those = " and ".join(away), "that file" if len(away) == 1 else "those files"
+            say(f"kvverify: the certificate refers to {names}: check it beside {those}, or with --files FOLDER")
     raise typer.Exit(0 if found.certificate else 3)
+
+
+def _of_files(
+    keys: Path, queries: Path | None, layer: int | None, head: int | None, query_head: int | None,
+    max_logit: str | None, failure: str, tolerance: str | None, value_dim: str | None, inputs: str,
+) -> Bound:  # fmt: skip
+    from kvverify.api import DEFAULT_TOLERANCE, certify_keys
+    from kvverify.problem import number
+
+    return certify_keys(
+        keys, queries=queries, layer=layer, head=head, query_head=query_head, inputs=inputs,
+        max_logit=None if max_logit is None else number(max_logit, "max-logit"), failure=number(failure, "failure"),
+        tolerance=DEFAULT_TOLERANCE if tolerance is None else number(tolerance, "tolerance"),
+        value_dim=maybe_count(value_dim, "value-dim"),
+    )  # fmt: skip

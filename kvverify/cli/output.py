@@ -54,9 +54,14 @@ def close_output() -> None:
 
 
 def write_certificate(found: Bound, output: Path | None) -> Path | None:
-    """Write the certificate where there is one and a place was given."""
+    """Write the certificate where there is one and a place was given, after the files that it refers to."""
+    from kvverify.bounds.witness import FileBound
+
     if output is None or found.certificate is None:
         return None
+    if isinstance(found, FileBound):
+        for name, data in found.files.items():
+            save(output.parent / name, data)
     save(output, found.certificate)
     return output
 

@@ -13,6 +13,7 @@ import pytest
 
 from kvverify.kernel.check import Verdict, check
 from tests.cli.command import kvverify
+from tests.conftest import needs
 
 SMALL = ("certify", "--tokens", "64", "--head-dim", "16")
 KEYS = np.random.default_rng(3).normal(size=(2, 12, 6)).astype("<f4")
@@ -100,6 +101,33 @@ def test_layer_and_head_choose(tmp_path: Path) -> None:
         kvverify("certify", "--keys", several, *words).refuses(2, line)
 
 
+def test_queries_of_a_file(tmp_path: Path) -> None:
+    """Two query heads read one KV head; the factors are written beside the certificate, and are needed."""
+    needs("scipy", "audit")
+    path, size = tmp_path / "cache.safetensors", KEYS[:1].nbytes
+    header = {"layers.0.keys": entry("F32", [1, 12, 6]), "layers.0.queries": entry("F32", [2, 12, 6], size)}
+    path.write_bytes(safetensors(header, encoded(KEYS[:1], "F32") + encoded(3 * KEYS, "F32")))
+    words = ("certify", "--keys", path, "--queries", path, "--layer", 0, "--head", 0)
+    output = tmp_path / "c.json"
+    answer = kvverify(*words, "--output", output, "--json").json
+    assert (answer["verdict"], answer["budget"]) == ("VALID", "own-queries")
+    assert "of 12 tokens carry values" in answer["family"]
+    assert kvverify("check", output).code == 0
+    assert json.loads(output.read_text())["statement"]["queries"]["head"] == "0"  # the queries that are the keys
+    best = kvverify(*words, "--query-head", 0, "--json").json["state_bits_at_least"]
+    assert (
+        best
+        == answer["state_bits_at_least"]
+        > kvverify(*words, "--query-head", 1, "--json").json["state_bits_at_least"]
+    )
+    for word, line in ((2, "KV head 0 is read by 0 to 1"), (-1, "KV head 0 is read by 0 to 1")):
+        kvverify(*words, "--query-head", word, "--output", output).refuses(2, line)
+    kvverify(*words).refuses(2, "give --output")
+    factors = next(tmp_path.glob("factors-*.safetensors"))
+    factors.rename(tmp_path / "elsewhere.safetensors")
+    assert kvverify("check", output).code == 3
+
+
 def test_keys_that_nothing_can_tell_apart(tmp_path: Path) -> None:
     for values in (np.zeros((8, 3)), np.ones((8, 3)), np.full((1, 3), 2)):
         done = kvverify("certify", "--keys", key_file(tmp_path, values))
@@ -118,11 +146,11 @@ def test_sizes_of_keys_do_not_matter(power: int, tmp_path: Path) -> None:
 
 
 def test_large_logits(tmp_path: Path) -> None:
-    """Where weights are below every grid, and where they are beyond what the kernel computes."""
+    """Where weights are below every grid, and where queries leave a part of the budget to stay within the kernel's."""
     done = kvverify("certify", "--keys", key_file(tmp_path), "--max-logit", 2048, "--json")
     assert done.json["verdict"] == "VALID"
-    done = kvverify("certify", "--keys", key_file(tmp_path), "--max-logit", 4096)
-    done.refuses(3, "the kernel refused: limit", "logits to 2048 always fit")
+    done = kvverify("certify", "--keys", key_file(tmp_path), "--max-logit", 4096, "--json")
+    assert done.json["verdict"] == "VALID"
 
 
 def test_elsewhere_than_its_keys(tmp_path: Path) -> None:
@@ -200,14 +228,14 @@ def test_four_dimensions_by_name_and_a_head_of_a_matrix(tmp_path: Path) -> None:
 
 
 def test_more_than_is_certified_yet(tmp_path: Path) -> None:
-    many, wide = np.zeros((769, 1)), np.zeros((2, 1025))
-    limits = "up to 768 of dimension 1024 are certified from explicit keys"
-    kvverify("certify", "--keys", key_file(tmp_path, many)).refuses(3, "769 keys of dimension 1", limits)
+    many, wide = np.zeros((4097, 1)), np.zeros((2, 1025))
+    limits = "up to 4096 of dimension 1024 are certified from a file"
+    kvverify("certify", "--keys", key_file(tmp_path, many)).refuses(3, "4097 keys of dimension 1", limits)
     kvverify("certify", "--keys", key_file(tmp_path, wide)).refuses(3, "2 keys of dimension 1025", limits)
     huge = tmp_path / "huge.safetensors"
     with huge.open("wb") as stream:
         stream.truncate((1 << 28) + 1)  # a hole: takes no disk
-    kvverify("certify", "--keys", huge).refuses(3, "more than 268435456 bytes")
+    kvverify("certify", "--keys", huge).refuses(3, "files of up to 268435456 bytes")
 
 
 @pytest.mark.parametrize(
@@ -237,5 +265,5 @@ def test_places_and_names(tmp_path: Path) -> None:
     spaced = key_file(tmp_path).rename(tmp_path / "my keys.safetensors")
     kvverify("certify", "--keys", spaced).refuses(2, "letters, digits and . _ - only; rename it")
     kvverify("certify").refuses(2, "give --tokens and --head-dim for a class, or --keys FILE.safetensors")
-    kvverify(*SMALL, "--layer", 0).refuses(2, "--keys FILE.safetensors (--layer, --head)")
+    kvverify(*SMALL, "--layer", 0).refuses(2, "--keys FILE.safetensors (--queries, --layer, --head)")
     kvverify(*SMALL, "--output", tmp_path / "no" / "c.json").refuses(2, "no/c.json cannot be written")
