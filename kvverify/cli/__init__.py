@@ -10,7 +10,7 @@ import typer
 from typer import TyperException
 
 from kvverify import __version__
-from kvverify.cli import audit, bound, capture, check, start
+from kvverify.cli import audit, bound, capture, check, map, start
 from kvverify.cli.output import close_output, fail, say, show
 from kvverify.errors import Incomplete, UsageError
 
@@ -69,5 +69,6 @@ app.command()(check.check)
 app.command()(audit.audit)
 app.command()(audit.replay)
 app.command()(capture.capture)
+app.command("map")(map.draw_map)
 app.command()(start.quickstart)
 app.command()(audit.new_compressor)
