@@ -12,7 +12,7 @@ import pytest
 from kvverify.kernel.check import Verdict, check
 from kvverify.kernel.rules import RULES
 from tests.kernel import controls as plain
-from tests.kernel import own_controls, payload_controls, quantiser_controls
+from tests.kernel import amplitude_controls, own_controls, payload_controls, quantiser_controls
 from tests.kernel.controls import Control
 from tests.kernel.instance import claim_holds
 from tests.kernel.mutants import Mutant, Stronger, broken, rewritten, stronger
@@ -20,7 +20,8 @@ from tests.kernel.oracle import first_false
 
 
 def controls() -> tuple[Control, ...]:
-    return plain.controls() + payload_controls.controls() + quantiser_controls.controls() + own_controls.controls()
+    lists = (plain, payload_controls, amplitude_controls, quantiser_controls, own_controls)
+    return tuple(control for family in lists for control in family.controls())
 
 
 MUTANTS, STRONGER = 25, 13  # at least, of each rule and of each form of the determinant
