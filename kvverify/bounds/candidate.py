@@ -27,11 +27,23 @@ class Scaling:
 
 
 @dataclass(frozen=True)
+class Amplitudes:
+    """Numbers of an `amplitude` step: amplitudes lie in [1 - width, 1]; ``strength`` is the tilt of their reads,
+    ``reference`` the asker's own weight in them, ``slack`` by how much the others' mass may miss its mean."""
+
+    width: Fraction
+    strength: Fraction
+    reference: Fraction
+    slack: Fraction
+
+
+@dataclass(frozen=True)
 class Candidate:
     """``payload`` keys of ``family``, read by ``method``: ``bits`` of one stream, a float.
 
     ``miss`` is the factor by which the method's condition failed (at most 1 when it holds); ``strength`` the tilt of a
-    joint bound's key reads, ``code_radius`` the part of a ball's radius that its code keeps.
+    joint bound's key reads, ``code_radius`` the part of a ball's radius that its code keeps, ``amplitudes`` the numbers
+    of a secret in the code's own coordinates.
     """
 
     family: KeyFamily
@@ -42,6 +54,7 @@ class Candidate:
     miss: float
     strength: Fraction = Fraction(0)
     code_radius: Fraction = Fraction(1)
+    amplitudes: Amplitudes | None = None
 
 
 def scaling(family: KeyFamily, problem: Problem) -> Scaling:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import floor
 
-from kvverify.bounds import joint
+from kvverify.bounds import amplitude, joint
 from kvverify.bounds.candidate import Candidate, unit
 from kvverify.bounds.steps import SLACK, Node, determinant, down, gain_down, keys_steps, leak_steps, log2_up, step
 from kvverify.kernel import document
@@ -18,6 +18,9 @@ def build(candidate: Candidate, problem: Problem, *, scale_bits: int | None = No
     With ``scale_bits`` the queries' scale is rounded down to that many significant bits, so that an emitted instance's
     queries are exact in a short format.
     """
+    if candidate.method == "amplitude":
+        steps = keys_steps(candidate, problem) + amplitude.steps(candidate, problem)
+        return _document(problem, steps)
     exponent = problem.max_logit / unit(candidate.family, problem, candidate.code_radius)
     if scale_bits is not None:
         exponent = _round_scale(exponent, scale_bits)
@@ -29,6 +32,11 @@ def build(candidate: Candidate, problem: Problem, *, scale_bits: int | None = No
         steps += _volume_steps(candidate, problem, leak)
     else:
         steps += _code_steps(candidate, problem)
+    return _document(problem, steps)
+
+
+def _document(problem: Problem, steps: list[Node]) -> Node:
+    """The steps with the statement that their last one proves."""
     bits = Fraction(steps[-1]["gives"]["bits_at_least"])
     return document.build(problem.statement(max(0, floor(bits))), steps)
 

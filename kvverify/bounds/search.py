@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from kvverify.bounds.amplitude import improve
 from kvverify.bounds.candidate import Candidate
 from kvverify.bounds.certificate import build
 from kvverify.bounds.estimate import candidates
@@ -17,6 +18,7 @@ from kvverify.problem import Problem
 INSTANCE_LOGIT = Fraction(24)
 QUERY_BITS = 8  # significant bits of bf16
 _ATTEMPTS = 8
+_PROMISING = 0.85
 PAYLOADS = (
     {1 << j for j in range(128)} | set(range(1, 101)) | {int(100 * 1.01**k) for k in range(930)}
 )  # one in a hundred apart up to 2^20 tokens, then doublings: whatever is best, one of them is nearly as good
@@ -44,11 +46,20 @@ def ranked(problem: Problem) -> list[Candidate]:
     doublings = [size for size in sizes if size & (size - 1) == 0 or size == problem.tokens]
     pool = {family.name: family for size in doublings for family in families(size, problem.key_dim)}
     found = [candidate for family in pool.values() for candidate in candidates(family, sizes, problem)]
+    found += [better for candidate in _promising(found, problem) for better in improve(candidate, problem)]
     return sorted(found, key=lambda c: (-c.bits, c.family.size, len(c.family.name), c.miss))
 
 
+def _promising(found: list[Candidate], problem: Problem) -> list[Candidate]:
+    """What a secret in the amplitudes may lift to the top: joint bounds, values alone where no coordinate is left."""
+    least = _PROMISING * max((c.bits for c in found), default=0.0)
+    return [
+        c for c in found if c.bits > least and c.method == ("joint" if c.family.dim < problem.key_dim else "volume")
+    ]
+
+
 def best_bound(problem: Problem, *, method: str | None = None, scale_bits: int | None = None) -> Bound:
-    """The best candidate that the kernel accepts ("method": volume, levels, separation or joint only)."""
+    """The best candidate that the kernel accepts ("method": volume, levels, separation, joint or amplitude only)."""
     found = [c for c in ranked(problem) if method in (None, c.method)]
     refusal = "the best family gives less than one bit"
     for candidate in [c for c in found if c.bits > 0][:_ATTEMPTS]:
