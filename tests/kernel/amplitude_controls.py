@@ -94,19 +94,27 @@ WORDS = ["0000000", "1111000", "1100110"]
 
 @cache
 def controls() -> tuple[Control, ...]:
-    """All of them."""
+    """Those that are mutated number by number."""
     fine: dict[str, Any] = {"tolerance": Fraction(1, 1000)}
     return (
-        amplitudes("amplitude, rm", keys("reed-muller(1,3)"), TILTED, tokens=16, max_logit=24, **fine),
         amplitudes("amplitude, pads", keys("hypercube(3)"), CUBE, 5, tokens=9, max_logit=16, kv_heads=3, **fine),
-        amplitudes(
-            "amplitude, parity, sure", with_parity("reed-muller(1,3)"), replace(TILTED, coordinates=3), 9, tokens=11,
-            max_logit=24, failure=0, layers=2, **fine,
-        ),
         amplitudes("amplitude, one token", keys("hypercube(1)"), ONE, 1, tokens=1, max_logit=4, value_dim=1, failure=0),
         amplitudes("amplitude, union", union([], WORDS), UNION, tokens=3, max_logit=20, value_dim=1, **fine),
         amplitudes(
             "amplitude, keys and values", keys("hypercube(2)"), replace(CUBE, tilt=Fraction(3), coordinates=1),
             tokens=4, max_logit=14, value_dim=4, **fine,
+        ),
+    )  # fmt: skip
+
+
+@cache
+def larger() -> tuple[Control, ...]:
+    """More of them, of codes with more words."""
+    fine: dict[str, Any] = {"tolerance": Fraction(1, 1000)}
+    return (
+        amplitudes("amplitude, rm", keys("reed-muller(1,3)"), TILTED, tokens=16, max_logit=24, **fine),
+        amplitudes(
+            "amplitude, parity, sure", with_parity("reed-muller(1,3)"), replace(TILTED, coordinates=3), 9, tokens=11,
+            max_logit=24, failure=0, layers=2, **fine,
         ),
     )  # fmt: skip

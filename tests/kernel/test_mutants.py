@@ -11,8 +11,8 @@ import pytest
 
 from kvverify.kernel.check import Verdict, check
 from kvverify.kernel.rules import RULES
-from tests.kernel import controls as plain
 from tests.kernel import amplitude_controls, own_controls, payload_controls, quantiser_controls
+from tests.kernel import controls as plain
 from tests.kernel.controls import Control
 from tests.kernel.instance import claim_holds
 from tests.kernel.mutants import Mutant, Stronger, broken, rewritten, stronger

@@ -13,15 +13,17 @@ import pytest
 from kvverify.kernel.check import Verdict, check
 from kvverify.kernel.facts import Decay, Keys, Leak, Row, Scaled, Tilt
 from kvverify.kernel.numbers import exp_upper
-from tests.kernel.amplitude_controls import controls
+from tests.kernel.amplitude_controls import controls, larger
 from tests.kernel.apply import TINY, accepts
 from tests.kernel.controls import Control, rebuild
+from tests.kernel.instance import claim_holds
 from tests.kernel.marker import cube_tilt
 from tests.kernel.oracle import first_false
 
 Node = dict[str, Any]
 Change = Callable[[Node], None]
-BARE = [control for control in controls() if "tilt" not in control.rules]
+ALL = controls() + larger()
+BARE = [control for control in ALL if "tilt" not in control.rules]
 POOLS = ("values", "values-worst", "amplitudes", "keys", "keys-worst")
 
 
@@ -152,8 +154,15 @@ FAULTS: dict[str, Change] = {
 ABOUT_KEYS = {name for name in FAULTS if "keys" in name or "tilt" in name} - {"narrow keys"}
 
 
+@pytest.mark.parametrize("control", ALL, ids=str)
+def test_a_control_is_valid_and_true(control: Control) -> None:
+    assert check(control.tree).verdict is Verdict.VALID
+    assert first_false(control.tree) is None
+    assert claim_holds(control.tree)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("control", controls(), ids=str)
+@pytest.mark.parametrize("control", ALL, ids=str)
 def test_a_fault_is_rejected(control: Control, fault: str) -> None:
     if (control in BARE and fault in ABOUT_KEYS) or (
         fault == "narrow keys" and control.tree["statement"]["key_dim"] == "1"
