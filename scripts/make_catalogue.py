@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from kvverify.codes.bch import dimensions, extended_bch
+from kvverify.codes.cyclic import cyclic
 from kvverify.codes.golay import golay
 from kvverify.codes.linear import WALK, LinearCode, span
 from kvverify.codes.quadratic_residue import quadratic_residue
@@ -78,9 +79,18 @@ class Candidate:
         return Candidate(self.base, self.short, self.cut | {self.letters[position]})
 
 
+CYCLIC = (
+    (33, 8673), (35, 73621), (39, 14481), (43, 21653), (43, 64959), (51, 139975), (51, 978005), (55, 3897129),
+    (57, 935463), (57, 2872053), (63, 525547), (63, 2409043), (65, 15663), (69, 5451879), (73, 395011), (73, 1007357),
+)  # fmt: skip
+"""Length and check polynomial of cyclic codes of dimension 13 to 22 whose distance is large for their size and that the
+other families do not give."""
+
+
 def bases() -> list[LinearCode]:
     """Codes to start from, each with the leading subcodes of the nested families."""
     codes = [golay(24), *(quadratic_residue(n) for n in (18, 24, 32, 42, 48, 72, 74, 80, 90, 98, 104, 114, 128))]
+    codes += [cyclic(length, check) for length, check in CYCLIC]
     codes += [reed_muller(order, m) for m in range(2, 8) for order in range(1, m)]
     for m in range(3, 9):
         for k in dimensions(m):

@@ -9,6 +9,7 @@ from pathlib import Path
 from kvverify.codes.base import KeyFamily
 from kvverify.codes.bch import extended_bch
 from kvverify.codes.counted_reed_muller import CountedReedMuller
+from kvverify.codes.cyclic import cyclic
 from kvverify.codes.explicit import read_keys
 from kvverify.codes.golay import golay
 from kvverify.codes.hypercube import Hypercube
@@ -22,6 +23,7 @@ from kvverify.errors import UsageError
 
 _FAMILIES: dict[str, tuple[int, Callable[..., KeyFamily]]] = {
     "counted-reed-muller": (4, CountedReedMuller),
+    "cyclic": (2, cyclic),
     "extended-bch": (2, extended_bch),
     "golay": (1, golay),
     "hypercube": (1, Hypercube),

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from kvverify.bounds import best_bound
-from kvverify.bounds.certificate import build
 from kvverify.bounds.candidate import Candidate
+from kvverify.bounds.certificate import build
 from kvverify.bounds.playable import playable
 from kvverify.bounds.search import QUERY_BITS
 from kvverify.codes import families

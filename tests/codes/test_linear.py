@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvverify.codes.bch import dimensions, extended_bch
+from kvverify.codes.cyclic import cyclic
 from kvverify.codes.golay import golay
 from kvverify.codes.linear import LinearCode, independent, macwilliams, walk
 from kvverify.codes.quadratic_residue import quadratic_residue
@@ -46,6 +47,18 @@ def test_published_weights(name: str) -> None:
 @pytest.mark.parametrize("m", range(3, 8))
 def test_first_order_reed_muller_is_biorthogonal(m: int) -> None:
     assert reed_muller(1, m).weights == {0: 1, 2 ** (m - 1): 2 ** (m + 1) - 2, 2**m: 1}
+
+
+def test_cyclic_codes() -> None:
+    """All words of a small one are the multiples of its generator and a parity letter; larger ones are known codes."""
+    code = cyclic(7, 29)  # (x + 1)(x^3 + x + 1): the Hamming code
+    assert (code.length, code.weights) == (8, {0: 1, 4: 14, 8: 1})
+    words = {word & 127 for word in all_words(code)}
+    assert words == {(word << 1 | word >> 6) & 127 for word in words}
+    assert cyclic(15, 19).weights == {0: 1, 8: 15}
+    assert cyclic(23, 7973).weights == PUBLISHED["golay(24)"]
+    assert min(cyclic(55, 3897129).exponents()) == 16
+    assert cyclic(51, 139975).puncture(1).size == 1 << 17
 
 
 def test_weight_256_does_not_wrap() -> None:
@@ -163,7 +176,8 @@ def test_a_number_means_the_last_letters() -> None:
 @pytest.mark.parametrize("build", [lambda: extended_bch(9, 10), lambda: extended_bch(5, 12), lambda: golay(22),
                                    lambda: quadratic_residue(20), lambda: reed_muller(4, 3),
                                    lambda: golay(24).shorten([24]), lambda: golay(24).puncture([1, 1]),
-                                   lambda: golay(24).subcode(13)])  # fmt: skip
+                                   lambda: golay(24).subcode(13), lambda: cyclic(7, 5), lambda: cyclic(7, 1),
+                                   lambda: cyclic(7, 0), lambda: cyclic(3, 27)])  # fmt: skip
 def test_wrong_parameters_are_named(build: object) -> None:
     assert callable(build)
     with pytest.raises(UsageError):
