@@ -17,7 +17,10 @@ from tests.kernel.oracle import first_false
 Node = dict[str, Any]
 Where = tuple[Any, ...]
 
-WORDS = {"claim", "attention", "body", "budget", "inputs", "form", "name", "sha256", "tensor", "id", "rule", "tail"}
+WORDS = {
+    "claim", "attention", "body", "budget", "inputs", "form", "name", "sha256", "tensor", "id", "rule", "tail", "lower",
+    "upper",
+}  # fmt: skip
 WHOLE = {
     "tokens", "key_dim", "value_dim", "kv_heads", "layers", "state_bits_at_least", "head", "dimension", "size", "side",
     "cutoff", "order", "variables", "shortened", "punctured", "payload", "alphabet", "key_coordinates", "keys",
