@@ -21,8 +21,7 @@ from kvverify.problem import Problem
 METHODS = ("quantiser", "dithered")
 _TOKEN_BITS = 1 << 20
 _NEAR = 24  # integers tried on either side of a real optimum
-_RATIOS = [1.01**k for k in range(-40, 350)]
-_MARGINS = (1e-4, 1e-3, 1e-2)  # below the floats' variance: the narrower, the more cells the kernel has to settle
+_MARGINS = (1e-4, 1e-2)  # below the floats' variance: the narrower, the more cells the kernel has to settle
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def _midpoints(problem: Problem) -> Iterator[_Levels]:
     most = math.isqrt(math.ceil(score)) + 1
     keys = math.ceil(most / (tolerance * (1 - share)))
     wanted = {optimum + i for i in range(-_NEAR, _NEAR + 1)} | {math.ceil(1 / tolerance) + i for i in range(_NEAR)}
-    wanted |= {math.ceil(optimum * Fraction(ratio)) for ratio in _RATIOS[:80]}
+    wanted |= {optimum * k // 64 for k in range(40, 100)}
     for key in range(max(1, keys - _NEAR), keys + _NEAR + 1):
         left = tolerance - Fraction(math.isqrt(math.ceil(score * 2**40 / key**2)) + 1, 2**20)
         wanted |= {math.ceil(1 / left)} if left > 0 else set()
@@ -129,13 +128,14 @@ def _dithers(problem: Problem) -> Iterator[_Levels]:
         return
     gaussian = 1 / (2 * math.log(2 / problem.failure))
     concave = _least_variance(problem.failure)
+    most = 130 + min(1000, math.isqrt(10_000 * problem.key_dim // problem.value_dim))  # percent of the least levels
     for margin in _MARGINS:
         tail = "gaussian" if gaussian > concave * (1 - margin) else "log-concave"
         dither = _Dither(problem, gaussian * (1 - 1e-9) if tail == "gaussian" else concave * (1 - margin))
         least = dither.least_value()
         if least is None:
             return
-        wanted = sorted({least + i for i in range(_NEAR)} | {math.ceil(least * Fraction(r)) for r in _RATIOS[40:]})
+        wanted = sorted({least + i for i in range(_NEAR)} | {least * k // 100 for k in range(100, most, 2)})
         found = [_Levels("dithered", key, value, tail) for value in wanted if (key := dither.least_key(value))]
         if found:
             yield min(found, key=lambda one: _float_bits(problem, one))
