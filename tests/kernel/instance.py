@@ -14,8 +14,10 @@ import numpy as np
 from flint import arb, arb_mat
 
 from tests.kernel import amplitude
+from tests.kernel.ball import BallTilt, Shrunk, exactly, shrunk
 from tests.kernel.families import Keys, family
-from tests.kernel.oracle import least_errors, own_scores, statement
+from tests.kernel.oracle import least_errors, statement
+from tests.kernel.own_files import own_scores
 from tests.kernel.quantised import upper_claim_holds
 from tests.kernel.real import at_most, ball, divergence, exp, fano, log2, precision
 
@@ -85,13 +87,22 @@ def keys_of(rule: dict[str, Node]) -> Node:
 
 
 def class_weights(
-    problem: Any, keys_step: Node, c: Fraction, payload: int, *, beside: int = 0, strength: Fraction = Fraction(0)
+    problem: Any,
+    keys_step: Node,
+    c: Fraction,
+    payload: int,
+    *,
+    beside: int = 0,
+    strength: Fraction = Fraction(0),
+    shrink: Node | None = None,
 ) -> list[list[arb]] | None:
     """Rows of weights over payload, pads and own token; None where the instance is not in the class.
 
-    ``beside``: key coordinates beside the code, one of them under a query of that strength.
+    ``beside``: key coordinates beside the code, one of them under a query of that strength; ``shrink``: the step that
+    makes room for them in a ball.
     """
     keys = family(keys_step, problem.node["body"], problem.node["inputs"])
+    keys = shrunk(keys, problem, shrink) if shrink else keys
     tokens = int(problem.number["tokens"])
     if not (keys.dim + beside <= problem.number["key_dim"] and 1 <= payload <= min(tokens, keys.size)):
         return None
@@ -108,35 +119,47 @@ def class_weights(
 
 
 def secrets_hold(problem: Any, tree: Node) -> bool:
-    """Both secrets, each in its own pool of reads, in the cube.
+    """Both secrets, each in its own pool of reads.
 
-    A key read has the target's own code part as the asker's key: X_i = sum of a_il u_l and of pads, u_l in
-    [(1 - T)/(1 + T), (1 + T)/(1 - T)] such that (u - 1)/(u + 1) is uniform, hence E 1/(1 + u_i) = 1/2, and by Jensen
-    E log2 (1 + X_i)/(1 + u_i) <= log2 (1 + (sum over l != i of a_il E u + pads) / 2).
+    A key read has the target's own code part as the asker's key: X_i = sum of a_il u_l and of pads. On the cube u_l is
+    in [(1 - T)/(1 + T), (1 + T)/(1 - T)] such that (u - 1)/(u + 1) is uniform, in the ball e^(b y_l), y uniform in a
+    ball; E 1/(1 + u_i) = 1/2, and by Jensen E log2 (1 + X_i)/(1 + u_i) <= log2 (1 + (sum over l != i of a_il E u +
+    pads) / 2).
     """
     steps = {step["id"]: step for step in tree["steps"]}
     end, keys = steps["bits"], keys_of({step["rule"]: step for step in tree["steps"]})
     beside, dim = int(end["given"]["key_coordinates"]), problem.number["value_dim"]
-    t, half = Fraction(steps["tilt"]["given"]["strength"]), Fraction(steps["tilt"]["gives"]["tanh_half_at_least"])
+    lean, shrink = steps["tilt"], steps.get("shrunk")
+    t, reach = Fraction(lean["given"]["strength"]), Fraction(1)
+    if problem.node["body"] == "ball":
+        radius, d = Fraction(lean["given"]["radius"]), int(lean["given"]["key_coordinates"])
+        if shrink is None or d != beside or radius > Fraction(shrink["gives"]["payload_radius"]):
+            return False
+        mean, entropy = exactly(t, radius, d)
+        reach = BallTilt(t, t, t, radius, d).reach
+    else:
+        half = Fraction(lean["gives"]["tanh_half_at_least"])
+        if shrink is not None or not at_most(half, ball(t / 2).tanh()):
+            return False
+        mean, entropy = ((1 + ball(half)) / (1 - ball(half))).log() / ball(half) - 1, log2(half)
     pools = []
     for pool, strength in (("", Fraction(0)), ("-keys", t)):
         c = Fraction(steps[f"decay{pool}"]["given"]["exponent"])
         payload = int(steps[f"budget{pool}"]["given"]["payload"])
-        pools.append(class_weights(problem, keys, c, payload, beside=beside, strength=strength))
+        pools.append(class_weights(problem, keys, c, payload, beside=beside, strength=strength, shrink=shrink))
     delta, h = problem.number["failure"], problem.rounding
     eps = problem.number["tolerance"] + h
-    eps_keys = ball(eps - h) + 2 * ball(t * h / 4).tanh() if h else eps
-    if problem.node["body"] != "cube" or beside < 1 or not at_most(half, ball(t / 2).tanh()):
+    eps_keys = ball(eps - h) + 2 * ball(t * reach * h / 4).tanh() if h else eps
+    if beside < 1:
         return False
     if pools[0] is None or pools[1] is None or delta > 1 - eps or not at_most(delta, 1 - eps_keys):
         return False
     r = len(pools[0])
     relative = [[x / row[i] for x in row[:-1]] for i, row in enumerate(pools[1])]
-    mean = ((1 + ball(half)) / (1 - ball(half))).log() / ball(half) - 1
     key = log2(abs(arb_mat([row[:r] for row in relative]).det()))
     for row in relative:
         crowd = 1 + ((sum(row[:r], arb(0)) - 1) * mean + row[r]) / 2
-        key += log2(half) + divergence(eps_keys, delta) - 2 * log2(crowd)
+        key += entropy + divergence(eps_keys, delta) - 2 * log2(crowd)
     value = log2(abs(arb_mat([[x / sum(row, arb(0)) for x in row[:r]] for row in pools[0]]).det()))
     value += r * divergence(eps, delta)
     total = ball(problem.streams) * (ball(dim - 1) * value.max(arb(0)) + beside * key.max(arb(0)))
@@ -147,12 +170,17 @@ _FAMILIES = ("linear-code", "coset-union", "hypercube", "reed-muller", "parabolo
 
 
 def _in_body(keys: Keys, problem: Any) -> bool:
-    """Every key, pad and own key, divided by the scale, lies in the body, and in bf16 where that is asked for."""
+    """Every key, pad and own key, divided by the scale, lies in the body, and in bf16 where that is asked for.
+
+    In a ball so do they with a secret beside them, rounded to bf16.
+    """
     everything = np.concatenate([keys.keys, keys.own_keys, keys.pad_key[None, :]])
     if problem.node["body"] == "cube":
         fits = int(abs(everything).max()) ** 2 <= keys.scale_squared
     else:
-        fits = int((everything**2).sum(axis=1).max()) <= keys.scale_squared
+        growth = Fraction(257, 256) if problem.node["inputs"] == "bf16" else 1
+        beside = keys.beside * growth if isinstance(keys, Shrunk) else Fraction(0)
+        fits = int((everything**2).sum(axis=1).max()) <= keys.scale_squared * (1 - beside**2)
     if problem.node["inputs"] == "real":
         return fits
     if keys.scale is None:
@@ -171,15 +199,16 @@ def _bf16(x: Fraction) -> bool:
 
 def _within_budget(keys: Keys, problem: Any, c: Fraction, strength: Fraction) -> bool:
     """The largest logit of a query on the whole body: its dual norm, at a corner of the cube or on the sphere."""
-    half, rho = c * keys.half, problem.number["max_logit"] - strength
-    if rho < 0:
+    half, rho = c * keys.half, problem.number["max_logit"]
+    if rho < strength:
         return False
     if problem.node["body"] == "cube":
+        rho -= strength
         corner = np.sign(keys.queries)
         largest = int((keys.queries * corner).sum(axis=1).max())
         return bool((half * largest) ** 2 * keys.scale_squared <= rho**2)
     longest = int((keys.queries**2).sum(axis=1).max())
-    return bool(half**2 * longest * keys.scale_squared <= rho**2)
+    return bool(half**2 * longest * keys.scale_squared + strength**2 <= rho**2)
 
 
 def _own_weights(tree: Node, rule: dict[str, Node], folder: Path | None) -> tuple[list[int], list[list[arb]]]:

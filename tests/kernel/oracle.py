@@ -6,19 +6,18 @@ knows nothing of syntax: it is asked about well-formed documents only.
 
 from __future__ import annotations
 
-import json
-import struct
 from dataclasses import dataclass
 from fractions import Fraction
 from math import comb, isqrt
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from flint import arb, arb_mat
 
 from tests.kernel import amplitude, quantised
+from tests.kernel.ball import BallTilt, ball_tilt, shrunk
 from tests.kernel.families import Keys, Wrong, family, require
+from tests.kernel.own_files import own_scores, preconditioned_bound
 from tests.kernel.real import at_most, ball, divergence, exp, fano, log2, log_ratio, precision
 
 Node = dict[str, Any]
@@ -57,7 +56,7 @@ class Scaled:
     z: Fraction
     payload: int
     origin: str = ""
-    tilt: Tilt | None = None
+    tilt: Tilt | BallTilt | None = None
     exponent: Fraction = Fraction(0)
 
 
@@ -69,6 +68,7 @@ class Leak:
     rest: Fraction
     rows: tuple[tuple[Fraction, Fraction], ...] = ()
     log2_det: arb | None = None
+    top: tuple[arb_mat, arb] | None = None
     scaled: Scaled | None = None
 
 
@@ -131,6 +131,14 @@ def _tilt(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | No
     return Tilt(strength, half)
 
 
+def _shrunk_keys(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> Keys:
+    return shrunk(facts[step["uses"]["keys"]], problem, step)
+
+
+def _ball_tilt(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> BallTilt:
+    return ball_tilt(step)
+
+
 def _budget(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> Scaled:
     keys, (exponent, z) = facts[step["uses"]["keys"]], facts[step["uses"]["decay"]]
     tilt = facts[step["uses"]["tilt"]] if "tilt" in step["uses"] else None
@@ -138,8 +146,10 @@ def _budget(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | 
     require(keys.dim <= problem.number["key_dim"], "dimension")
     require(1 <= payload <= min(keys.size, problem.number["tokens"]), "payload")
     require(keys.bf16 or problem.node["inputs"] == "real", "bf16")
-    cost = exponent * keys.unit + (tilt.strength if tilt else 0)
-    require(cost <= logit <= problem.number["max_logit"], "logit")
+    parts = exponent * keys.unit, tilt.strength if tilt else Fraction(0)
+    require(0 < logit <= problem.number["max_logit"], "logit")
+    squares = problem.node["body"] == "ball"
+    require(parts[0] ** 2 + parts[1] ** 2 <= logit**2 if squares else sum(parts) <= logit, "cost")
     return Scaled(keys, z, payload, step["uses"]["keys"], tilt, exponent)
 
 
@@ -196,53 +206,19 @@ def attention_row(problem: Problem, step: Node, facts: dict[str, Any], folder: P
         rows.append((_value(off), _value(rest)))
     require(at_most(squares, stated[1]), "squares")
     relative = arb_mat([[exp(row[j] - row[i]) for j in payload] for i, row in zip(payload, scores, strict=True)])
-    return Leak(len(payload), *stated, tuple(rows), log2(abs(relative.det())))
-
-
-def own_scores(problem: Node, step: Node, folder: Path) -> tuple[list[int], list[list[Fraction]]]:
-    """The payload's tokens, and the scores of its queries on all keys of the file."""
-    keys, given, dim = read_matrix(folder, problem["keys"]), step["given"], int(problem["key_dim"])
-    scale = Fraction(given["query_scale"])
-    payload = [int(i) for i in given["payload"].split(" ")]
-    if isinstance(given.get("queries"), list):
-        queries = [[Fraction(int(x)) for x in row.split(" ")] for row in given["queries"]]
-    else:
-        recorded = read_matrix(folder, problem.get("queries") or given["queries"])
-        rows = [int(i) for i in given["rows"].split(" ")]
-        require(all(0 <= i < len(recorded) for i in rows), "rows")
-        queries = [recorded[i] for i in rows]
-    require("queries" not in problem or scale == 1, "the scale of recorded queries")
-    require(len(set(payload)) == len(payload) and all(0 <= i < len(keys) for i in payload), "payload")
-    require(scale > 0 and len(queries) == len(payload), "queries")
-    require({len(row) for row in (*keys, *queries)} == {dim}, "key_dim")
-    return payload, [
-        [scale * sum((a * b for a, b in zip(q, k, strict=True)), Fraction(0)) for k in keys] for q in queries
+    tops = [max(row) for row in scores]
+    weights = arb_mat([[exp(row[j] - top) for j in payload] for row, top in zip(scores, tops, strict=True)])
+    totals = [
+        sum(map(exp, [s - top for s in (*row, -max(map(abs, row)))]), arb(0))
+        for row, top in zip(scores, tops, strict=True)
     ]
+    whole = sum(map(log2, totals), arb(0))
+    return Leak(len(payload), *stated, tuple(rows), log2(abs(relative.det())), (weights, whole))
 
 
 def _value(x: arb) -> Fraction:
     mantissa, power = x.mid().man_exp()
     return Fraction(int(mantissa)) * Fraction(2) ** int(power)
-
-
-def read_matrix(folder: Path, file: Node) -> list[list[Fraction]]:
-    """A tensor of a small safetensors file, as numpy reads its bytes."""
-    data = (folder / file["name"]).read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8 : 8 + length])
-    require(file["tensor"] in header, "tensor")
-    entry = header[file["tensor"]]
-    start, end = entry["data_offsets"]
-    raw = data[8 + length + start : 8 + length + end]
-    if entry["dtype"] == "BF16":
-        table = (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
-    else:
-        table = np.frombuffer(raw, {"F16": "<f2", "F32": "<f4", "F64": "<f8"}[entry["dtype"]])
-    table = table.reshape(entry["shape"])
-    if "head" in file:
-        require(table.ndim == 3 and int(file["head"]) < len(table), "head")
-        table = table[int(file["head"])]
-    return [[Fraction(float(x)) for x in row] for row in table]
 
 
 def _separation(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> Reading:
@@ -295,6 +271,10 @@ def least_errors(alphabet: int, symbols: int, states: int) -> Fraction:
 def _determinant(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> tuple[Leak, Fraction]:
     leak, stated = facts[step["uses"]["leak"]], Fraction(step["gives"]["log2_det_at_least"])
     form = step["given"]["form"]
+    if form == "preconditioned":
+        assert folder is not None
+        require(at_most(stated, preconditioned_bound(leak.top, step["given"]["factors"], folder)), "determinant")
+        return leak, stated
     if form != "exact":
         rows = leak.rows if form == "ostrowski" and leak.rows else ((leak.off_target, leak.rest),)
         require(all(off_target < 1 for off_target, _ in rows), "off_target")
@@ -328,26 +308,33 @@ def _volume(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | 
 def _joint(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> Fraction:
     values, keys = (facts[step["uses"][name]] for name in ("values", "keys"))
     coordinates, bits = int(step["given"]["key_coordinates"]), Fraction(step["gives"]["bits_at_least"])
-    require(problem.node["body"] == "cube" and "tolerance" in problem.number, "body and tolerance")
+    require("tolerance" in problem.number, "tolerance")
     require(values.scaled is not None and keys.scaled is not None, "family")
     require(values.scaled.origin == keys.scaled.origin, "one key step")
     require(values.payload == keys.payload and keys.scaled.tilt is not None, "payload and tilt")
     require(1 <= coordinates <= problem.number["key_dim"] - keys.scaled.keys.dim, "key coordinates")
+    tilt, room = keys.scaled.tilt, getattr(keys.scaled.keys, "beside", None)
+    found = (tilt.radius, tilt.coordinates) if isinstance(tilt, BallTilt) else None
+    wanted = (room, coordinates) if problem.node["body"] == "ball" else None
+    require(found == wanted, "room for the secret")
     require(at_most(bits, joint_bound(problem, values, keys, keys.scaled.tilt, coordinates)), "bits")
     return bits
 
 
-def joint_bound(problem: Problem, values: Leak, keys: Leak, tilt: Tilt, coordinates: int) -> Fraction | arb:
+def joint_bound(problem: Problem, values: Leak, keys: Leak, tilt: Tilt | BallTilt, coordinates: int) -> Fraction | arb:
     """The two parts as bounds 4 writes them, in bits of all streams; 0 where neither is above it."""
     eps, delta, h = problem.number["tolerance"], problem.number["failure"], problem.rounding
-    tilted = tilt.strength * h / 2
+    in_ball = isinstance(tilt, BallTilt)
+    tilted = tilt.strength * h / 2 * (tilt.reach if in_ball else 1)
+    mean = tilt.mean if in_ball else tilt.strength / tilt.tanh_half - 1
     require(max(values.off_target, keys.off_target) < 1, "off_target")
     require(eps + max(h, tilted) < 1 and delta <= 1 - eps - max(h, tilted), "failure")
     with precision():
         value = determinant_bound("near-identity", values) + values.payload * divergence(eps + h, delta)
-        crowd = 1 + (keys.off_target * (tilt.strength / tilt.tanh_half - 1) + keys.rest) / 2
+        crowd = 1 + (keys.off_target * mean + keys.rest) / 2
+        entropy = ball(tilt.entropy) if in_ball else log2(tilt.tanh_half)
         loss = log_ratio(keys.off_target) / arb(2).log() * ball(keys.squares)
-        key = keys.payload * (log2(tilt.tanh_half) + divergence(eps + tilted, delta) - 2 * log2(crowd) - loss)
+        key = keys.payload * (entropy + divergence(eps + tilted, delta) - 2 * log2(crowd) - loss)
         parts = [(problem.number["value_dim"] - 1, value), (Fraction(coordinates), key)]
         gained = [ball(many * problem.streams) * part for many, part in parts if many and not at_most(part, 0)]
         return sum(gained[1:], gained[0]) if gained else Fraction(0)
@@ -357,7 +344,8 @@ _RULES: dict[str, Any] = {
     "quantiser": quantised.quantiser, "dithered": quantised.dithered,
     "linear-code": _keys, "coset-union": _keys, "hypercube": _keys, "reed-muller": _keys, "explicit-keys": _keys,
     "paraboloid": _keys,
-    "exp-bound": _exp_bound, "tilt": _tilt, "budget": _budget, "leak": _leak, "attention-row": attention_row,
+    "exp-bound": _exp_bound, "tilt": _tilt, "shrunk-keys": _shrunk_keys, "ball-tilt": _ball_tilt, "budget": _budget,
+    "leak": _leak, "attention-row": attention_row,
     "separation": _separation, "levels": _levels, "random-access-code": _random_access_code, "counting": _counting,
     "determinant": _determinant, "volume": _volume, "joint": _joint, "amplitude": amplitude.rule,
 }  # fmt: skip

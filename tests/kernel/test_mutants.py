@@ -11,7 +11,7 @@ import pytest
 
 from kvverify.kernel.check import Verdict, check
 from kvverify.kernel.rules import RULES
-from tests.kernel import amplitude_controls, own_controls, payload_controls, quantiser_controls
+from tests.kernel import amplitude_controls, own_controls, payload_ball_controls, payload_controls, quantiser_controls
 from tests.kernel import controls as plain
 from tests.kernel.controls import Control
 from tests.kernel.instance import claim_holds
@@ -20,7 +20,7 @@ from tests.kernel.oracle import first_false
 
 
 def controls() -> tuple[Control, ...]:
-    lists = (plain, payload_controls, amplitude_controls, quantiser_controls, own_controls)
+    lists = (plain, payload_controls, payload_ball_controls, amplitude_controls, quantiser_controls, own_controls)
     return tuple(control for family in lists for control in family.controls())
 
 
