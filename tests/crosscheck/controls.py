@@ -28,6 +28,7 @@ from kvverify.codes.paraboloid import Paraboloid
 from kvverify.codes.reed_muller import reed_muller
 from kvverify.kernel import document
 from kvverify.problem import Problem
+from tests.kernel import amplitude_controls
 
 Tree = dict[str, Any]
 
@@ -133,6 +134,9 @@ CONTROLS: dict[str, Callable[[], Tree]] = {
     "dithered-often": lambda: enough("dithered", failure=Fraction(1, 3)),
     "dithered-seldom": lambda: enough("dithered", failure=Fraction(1, 100)),
     "dithered-ball": lambda: enough("dithered", body="ball"),
+    "amplitude": lambda: amplitude_controls.larger()[0].tree,
+    "amplitude-streams": lambda: amplitude_controls.controls()[0].tree,
+    "amplitude-bare": lambda: amplitude_controls.controls()[2].tree,
     "searched": lambda: found(problem(tokens=300, key_dim=64, value_dim=64, tolerance=Fraction(1, 100))),
 }
 

@@ -88,7 +88,7 @@ BARE = Numbers(QUARTER, Fraction(8), Fraction(7, 5), Fraction(1, 8192))
 TILTED = replace(BARE, tilt=Fraction(5, 2), coordinates=2)
 CUBE = Numbers(EIGHTH, Fraction(2), Fraction(2), Fraction(1, 512))
 ONE = Numbers(QUARTER, Fraction(1), Fraction(8, 5), Fraction(1, 40))
-UNION = Numbers(QUARTER, Fraction(6), Fraction(5, 4), Fraction(1, 16384))
+UNION = Numbers(QUARTER, Fraction(6), Fraction(5, 4), Fraction(1, 4096))
 WORDS = ["0000000", "1111000", "1100110"]
 
 
