@@ -11,6 +11,7 @@ import pytest
 from kvverify.bounds import best_bound
 from kvverify.bounds.candidate import Candidate
 from kvverify.bounds.certificate import build
+from kvverify.bounds.estimate import candidates
 from kvverify.bounds.playable import playable
 from kvverify.bounds.search import QUERY_BITS
 from kvverify.codes import families
@@ -40,6 +41,18 @@ def test_two_to_the_29_tokens_at_a_heads_size() -> None:
 def test_every_second_token_below_that_logit() -> None:
     bound = best_bound(replace(LONG, max_logit=Fraction(22)))
     assert Fraction(26, 100) * 128 < bound.bits_per_token < Fraction(27, 100) * 128
+
+
+@pytest.mark.parametrize(("method", "least"), [("volume", 650), ("joint", 665)])
+def test_an_additive_tolerance(method: str, least: int) -> None:
+    """2^29 tokens at logit 24, with three of the 128 coordinates left for a secret of the keys."""
+    problem = replace(LONG, max_logit=Fraction(24), relative=None, tolerance=Fraction(1, 100))
+    code = CountedReedMuller(2, 7, 0, 3)
+    candidate = next(c for c in candidates(code, (1 << 29,), problem) if c.method == method)
+    result = check(build(candidate, problem))
+    assert result.verdict is Verdict.VALID
+    assert result.bits is not None
+    assert result.bits > least << 29
 
 
 def test_the_search_meets_what_a_walk_does_not() -> None:
