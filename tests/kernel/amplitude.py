@@ -70,8 +70,8 @@ def given_amplitudes(problem: Problem, leaks: Mapping[str, Leak], pool: str, w: 
     mean, worst = leaks[pool], leaks[f"{pool}-worst"]
     assert mean.scaled is not None
     assert worst.scaled is not None
-    tilt = mean.scaled.tilt if pool == "keys" else None
-    require(pool == "values" or tilt is not None, "tilt")
+    tilt: Any = mean.scaled.tilt if pool == "keys" else None
+    require(pool == "values" or hasattr(tilt, "tanh_half"), "a tilt of the cube")
     scale = scale_of(problem, mean, w, tilt.strength if tilt else Fraction(0))
     require(worst.scaled.exponent <= 2 * scale * (1 - w), "worst scale")
     require(worst.off_target < 1, "off_target")

@@ -194,16 +194,21 @@ LOGIT = 24
 SCALES = {"values": Fraction(8), "amplitudes": Fraction(6), "keys": Fraction(22, 3)}  # 24, 18 and 22 over L = 3
 
 
-def pool(name: str, keys: Keys = CODE, payload: int = 4, **changes: object) -> Leak:
+def pool(name: str, keys: Keys = CODE, payload: int = 4) -> Leak:
     """A leak of that pool, with room beside the truth."""
     kind, _, worst = name.partition("-")
-    exponent = 2 * SCALES[kind] * (1 - GIVEN["width"] * (1 if worst else Fraction(1, 2)))
+    share = Fraction(1) if worst else Fraction(1, 2)
+    exponent = 2 * SCALES[kind] * (1 - Fraction(1, 8) * share)
     z = exp_upper(-exponent)
     scaled = Scaled(keys, z, payload, HALF if kind == "keys" and not worst else None, exponent)
-    near = Leak(payload, Row(4 * z**2, z), Fraction(1, 100) if worst else 4 * z**4, scaled=scaled)
-    outer: Any = {field: value for field, value in changes.items() if field in ("worst", "squares", "scaled")}
-    inner: Any = changes.keys() - outer.keys() and {f: v for f, v in changes.items() if f not in outer}
-    return replace(near, **({"scaled": replace(scaled, **inner)} if inner else {}), **outer)
+    return Leak(payload, Row(4 * z**2, z), Fraction(1, 100) if worst else 4 * z**4, scaled=scaled)
+
+
+def tilted(lean: Tilt | None) -> Leak:
+    """Key reads with another tilt."""
+    leak = pool("keys")
+    assert leak.scaled is not None
+    return replace(leak, scaled=replace(leak.scaled, tilt=lean))
 
 
 def pools(**changed: object) -> dict[str, Any]:
@@ -224,18 +229,18 @@ def test_what_it_asks_of_its_premises() -> None:
     for name in POOLS:
         field = name.replace("-", "_")
         for wrong in (
-            pool(name, twin), pool(name, payload=3), pool(name, scaled=None), CODE, HALF,
+            pool(name, twin), pool(name, payload=3), replace(pool(name), scaled=None), CODE, HALF,
             Decay(Fraction(1), Fraction(1, 2)), pool(name).scaled,
         ):  # fmt: skip
             assert not holds(pools(**{field: wrong})), name
     assert not holds({name: pool(name, integer) for name in POOLS})
-    assert not holds(pools(keys=pool("keys", tilt=None)))
+    assert not holds(pools(keys=tilted(None)))
     ball = Tilt(Fraction(2), HALF.mean, HALF.entropy, (Fraction(1), 2))
-    assert not holds(pools(keys=pool("keys", tilt=ball)))
-    assert holds(pools(keys=pool("keys", tilt=replace(ball, ball=None))))
+    assert not holds(pools(keys=tilted(ball)))
+    assert holds(pools(keys=tilted(replace(ball, ball=None))))
     one = Row(Fraction(1), Fraction(0))
     for name in ("values_worst", "keys_worst"):
-        assert not holds(pools(**{name: pool(name.replace("_", "-"), worst=one)}))
+        assert not holds(pools(**{name: replace(pool(name.replace("_", "-")), worst=one)}))
 
 
 @pytest.mark.parametrize("name", ["values", "amplitudes", "keys"])

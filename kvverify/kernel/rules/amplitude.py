@@ -128,7 +128,7 @@ def _amplitude_reads(
     curve = ((length - 1) * scale**2 + (scale + strength) ** 2) * width**2 / 24
     spread = exp_upper(curve)  # bounds E x, and E a / e^(mean log a) of every other token's mass a
     crowd = mean.worst.off_target * spread + mean.worst.rest
-    variance = mean.squares * (exp_upper(4 * curve) - 1)
+    variance = mean.squares * (exp_upper(4 * curve) - 1)  # a family's squares bound every row, not the mean alone
     nearest = family.keys.exponents[0][0] if family.keys.exponents else 1
     largest = power_upper(family.decay, nearest) * exp_upper(reach)
     unlikely = slack**2 / (2 * variance + largest * slack * Fraction(2, 3))
