@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from kvverify.api import certify_keys
+from kvverify.bounds.witness import write_bound
 from kvverify.codes import by_name
 from kvverify.kernel.check import check
-from kvverify.kernel.document import write, write_bytes
+from kvverify.kernel.document import write_bytes
 
 TOKENS, DIM = 96, 16
 
@@ -52,7 +53,7 @@ def main(folder: Path) -> int:
         print(f"no certificate: {bound.reason}")
         return 1
     target = path.with_suffix(".json")
-    write(target, bound.certificate)
+    write_bound(target, bound)
     result = check(target)
     print(f"{result.verdict.value} {target.name}: {float(bound.bits_per_token):.6g} bits a token, {bound.family}")
     return 0

@@ -39,6 +39,8 @@ __all__ = ["KeyTensor", "own_keys_bound", "read_keys"]
 SECONDS = 20.0
 _INLINE = 1 << 12  # entries of queries that stand in the certificate itself
 _QUERY_BITS = 24
+_COLUMNS = 90  # powers of two between the largest and the least factor of a column
+_REACH = 2.0**17  # |query| . |key| that the kernel computes with
 MAX_SPREAD = 4080.0  # of the scores of one row, within what the kernel computes
 _WORTH = 1.002  # by how much the factors of an inverse, which cost time and a file, must beat the plain forms
 
@@ -66,11 +68,11 @@ def own_keys_bound(keys: KeyTensor, problem: Problem, *, seconds: float = SECOND
     if not np.ptp(keys.values, axis=0).any():
         return _none(problem, "all keys are the same, so that no query tells them apart")
     gain = value_gain(problem)
-    exponent = math.frexp(np.abs(keys.values).max())[1]  # sizes of keys matter no more than the scale of queries
-    values = np.ldexp(keys.values, -exponent)
+    exponents, values = _balanced(keys.values)
     power, queries, payload = _searched(values, float(problem.max_logit), gain, seconds, device)
     scores = (queries * 2.0**power) @ values.T
-    scale = Fraction(2) ** (power - exponent)
+    top = int(exponents.max())  # back to the file's own coordinates: integers times one power of two
+    queries, scale = np.ldexp(queries, top - exponents), Fraction(2) ** (power - top)
     found = sorted(_candidates(scores, payload, gain), key=lambda candidate: -candidate.value)
     reason = "the attention is too diffuse for this tolerance"
     for candidate in found:
@@ -110,23 +112,42 @@ def _searched(
     """(power, queries as integers times 2^power, payload): a search for all, then one for those that carry values."""
     begun = time.monotonic()
     budget = min(max_logit * (1 - 2.0**-16), MAX_SPREAD / 2)
-    power, queries = _integers(search(keys, budget, seconds=seconds, device=device))
+    power, queries = _rounded(search(keys, budget, seconds=seconds, device=device), keys, max_logit)
     payload = choose(_weights(queries * 2.0**power @ keys.T), gain)
     left = seconds - (time.monotonic() - begun)
     if 0 < len(payload) < len(keys) and left > 0:
         carries = np.isin(np.arange(len(keys)), payload)
         start = queries * 2.0**power
-        again, better = _integers(search(keys, budget, carries=carries, start=start, seconds=left, device=device))
+        found = search(keys, budget, carries=carries, start=start, seconds=left, device=device)
+        again, better = _rounded(found, keys, max_logit)
         chosen = choose(_weights(better * 2.0**again @ keys.T), gain)
         if len(chosen) > len(payload):
             return again, better, chosen
     return power, queries, payload
 
 
-def _integers(queries: np.ndarray) -> tuple[int, np.ndarray]:
-    """(power, integers of 24 bits, exact in float32): rounded queries."""
+def _balanced(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(exponents, keys with each column divided by 2^exponent, at most 1): queries take the factors, scores stay."""
+    largest = np.abs(keys).max(axis=0)
+    exponents = np.frexp(largest)[1].astype(int)
+    exponents = np.maximum(np.where(largest > 0, exponents, exponents.min()), exponents.max() - _COLUMNS)
+    values: np.ndarray = np.ldexp(keys, -exponents)
+    return exponents, values
+
+
+def _rounded(queries: np.ndarray, keys: np.ndarray, max_logit: float) -> tuple[int, np.ndarray]:
+    """(power, integers of 24 bits, exact in float32): queries within the budget after rounding, keys at most 1.
+
+    Those whose entries cancel by more than the kernel's fields hold are scaled down.
+    """
+    queries = queries * np.minimum(1, _REACH / np.maximum(np.abs(queries).sum(axis=1, keepdims=True), 1e-300))
     power = math.frexp(max(np.abs(queries).max(), 1e-300))[1] - _QUERY_BITS
-    return power, np.rint(queries / 2.0**power)
+    integers = np.rint(queries / 2.0**power)
+    for shrink in (2.0**-12, 2.0**-6, 1.0):
+        peak = np.abs(integers * 2.0**power @ keys.T).max(axis=1, keepdims=True)
+        over = peak > max_logit * (1 - 2.0**-30)
+        integers = np.where(over, np.rint(integers * (1 - shrink) * max_logit / np.maximum(peak, 1e-300)), integers)
+    return power, integers
 
 
 def _weights(scores: np.ndarray) -> np.ndarray:

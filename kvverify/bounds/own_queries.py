@@ -23,12 +23,18 @@ from kvverify.errors import UsageError
 from kvverify.kernel.check import Verdict
 from kvverify.problem import Problem
 
+MAX_LOGIT = 4096
 _SHRINK = 0.9  # of the rows stay when the factors of all prove nothing
 
 
 def measured_logit(keys: KeyTensor, queries: KeyTensor) -> Fraction:
     """The largest |<query, key>| of the files, rounded up to a sixteenth (and a little, for the float's sake)."""
-    largest = float(np.abs(queries.values @ keys.values.T).max()) * (1 + 2.0**-30)
+    largest = float(np.abs(_scores(keys, queries)).max()) * (1 + 2.0**-30)
+    if largest > MAX_LOGIT:
+        raise UsageError(
+            f"{queries.path}: logits of up to {largest:.4g}, at most {MAX_LOGIT} are certified; "
+            "recorded queries are taken after division by the scale"
+        )
     return Fraction(max(1, math.ceil(16 * largest)), 16)
 
 
@@ -40,13 +46,10 @@ def own_queries_bound(keys: KeyTensor, queries: KeyTensor, problem: Problem) -> 
     """
     if problem.inputs == "bf16" and keys.dtype != "BF16":
         raise UsageError(f"inputs bf16 given, the keys are {keys.dtype}")
-    if queries.values.shape[1] != keys.values.shape[1]:
-        found, right = queries.values.shape[1], keys.values.shape[1]
-        raise UsageError(f"{queries.path}: queries of dimension {found}, the keys have {right}")
     if find_spec("scipy") is None:
         raise UsageError("bounds on recorded queries need scipy: pip install 'kvverify[audit]'")
     gain = value_gain(problem)
-    scores = queries.values @ keys.values.T
+    scores = _scores(keys, queries)
     within = np.abs(scores).max(axis=1) <= float(problem.max_logit) * (1 - 2.0**-40)
     allowed = np.flatnonzero(within & (2 * np.abs(scores).max(axis=1) <= MAX_SPREAD))
     if not len(allowed):
@@ -73,6 +76,15 @@ def own_queries_bound(keys: KeyTensor, queries: KeyTensor, problem: Problem) -> 
         reason = f"the kernel refused: {result.reason}"
         rows, columns = _leading(rows, columns)
     return _none(problem, reason)
+
+
+def _scores(keys: KeyTensor, queries: KeyTensor) -> np.ndarray:
+    """(m, n) scores. Raises UsageError where the dimensions differ."""
+    given, right = queries.values.shape[1], keys.values.shape[1]
+    if given != right:
+        raise UsageError(f"{queries.path}: queries of dimension {given}, the keys have {right}")
+    scores: np.ndarray = queries.values @ keys.values.T
+    return scores
 
 
 def _attention(scores: np.ndarray) -> np.ndarray:

@@ -88,7 +88,7 @@ def _ascend(
     import torch
 
     values, vectors = np.linalg.eigh(keys.T @ keys / len(keys))
-    root = np.sqrt(np.maximum(values, max(values.max() * 1e-6, 1e-300)))
+    root = np.sqrt(np.maximum(values, max(values.max() * 1e-13, 1e-300)))
     white = torch.tensor(keys @ (vectors / root), dtype=torch.float32, device=device)
     begin = torch.tensor(start @ (vectors * root), dtype=torch.float32, device=device)
     begin = begin / begin.norm(dim=1, keepdim=True).clamp_min(1e-30)
