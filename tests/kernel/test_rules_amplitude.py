@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
 from math import ceil, log2
@@ -16,91 +15,12 @@ from hypothesis import strategies as st
 from kvverify.kernel import document
 from kvverify.kernel.check import Result, Verdict, check
 from tests.kernel.amplitude_controls import Numbers, proof
+from tests.kernel.amplitude_shape import Shape, draws, grid
 from tests.kernel.apply import accepts, apply
 from tests.kernel.controls import Node, explicit, keys, union
 from tests.kernel.families import Wrong, counted, distances, family
 
 ONE, TWO, THREE = ("0",), ("00", "11"), ("011", "101", "110")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Sign words; C, s and w of the amplitude reads; the asker's own weight beta in them."""
-
-    words: tuple[str, ...]
-    scale: float
-    strength: float
-    width: float
-    beta: float = 1.0
-    pads: int = 0
-
-    @property
-    def code(self) -> np.ndarray:
-        """(payload, L) signs."""
-        return 1.0 - 2.0 * np.array([[int(bit) for bit in word] for word in self.words])
-
-    @property
-    def length(self) -> int:
-        return len(self.words[0])
-
-    @property
-    def budget(self) -> float:
-        """|q|_1 of an amplitude read."""
-        return self.scale * self.length + self.strength
-
-    @property
-    def reach(self) -> float:
-        return self.budget * self.width / 2
-
-    def keys(self, r: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """(samples, payload + pads, L + d) cached keys for amplitudes 1 - r (samples, payload, L)."""
-        cached = np.concatenate([self.code * (1 - r), y], axis=2)
-        assert abs(cached).max() <= 1
-        return np.concatenate([cached, np.zeros((len(r), self.pads, cached.shape[2]))], axis=1)
-
-    def query(self, i: int, m: int) -> np.ndarray:
-        lean = np.eye(self.length)[m] * self.strength
-        query: np.ndarray = self.code[i] * (self.scale + lean)
-        return query
-
-    def answers(self, r: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """(samples, payload, L) the marker's exact outputs of all amplitude reads, by softmax over whole keys."""
-        cached = self.keys(r, y)
-        found = np.zeros(r.shape)
-        theta = 1 - self.width / 2 + np.log(self.beta) / self.budget
-        assert -1 <= theta <= 1
-        for i, m in product(range(len(self.words)), range(self.length)):
-            query = np.concatenate([self.query(i, m), np.zeros(y.shape[2])])
-            assert np.isclose(abs(query).sum(), self.budget)
-            own = np.concatenate([theta * self.code[i], np.zeros(y.shape[2])])
-            scores = np.concatenate([cached @ query, np.full((len(r), 1), own @ query)], axis=1)
-            weights = np.exp(scores)
-            found[:, i, m] = (weights[:, :-1].sum(axis=1) - weights[:, -1]) / weights.sum(axis=1)
-        return found
-
-    def masses(self, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(samples, payload, L) x and (samples, payload, L, payload) the a_l, as the proof writes them; a_i = 0."""
-        x = np.zeros(r.shape)
-        a = np.zeros((*r.shape, len(self.words)))
-        centred = r - self.width / 2
-        for i, m in product(range(len(self.words)), range(self.length)):
-            entries = abs(self.query(i, m))
-            x[:, i, m] = np.exp(-(centred[:, i] @ entries))
-            for k in range(len(self.words)):
-                agree = self.code[i] * self.code[k]
-                distance = entries[agree < 0].sum()
-                noise = centred[:, k] @ (entries * agree)
-                a[:, i, m, k] = (k != i) * np.exp(-2 * (1 - self.width / 2) * distance - noise)
-        return x, a
-
-    @property
-    def pad_mass(self) -> float:
-        return float(self.pads * np.exp(-self.budget * (1 - self.width / 2)))
-
-    @property
-    def kappa(self) -> float:
-        square = (self.length - 1) * self.scale**2 + (self.scale + self.strength) ** 2
-        return square * self.width**2 / 24
 
 
 SHAPES = [
@@ -112,14 +32,6 @@ SHAPES = [
     Shape(("00", "01", "10", "11"), 3.0, 2.0, 0.25, beta=1.2, pads=3),
     Shape(THREE, 1.0, 2.0, 0.75, beta=1.1),
 ]
-
-
-def draws(shape: Shape, number: int, coordinates: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Amplitudes' r, some at the ends of [0, w], and payload coordinates."""
-    random = np.random.default_rng(5)
-    r = random.uniform(0, shape.width, (number, len(shape.words), shape.length))
-    r[: number // 4] = shape.width * (r[: number // 4] > shape.width / 2)
-    return r, random.uniform(-1, 1, (number, len(shape.words), coordinates))
 
 
 # Answers
@@ -165,14 +77,6 @@ def test_reads_given_the_amplitudes(shape: Shape) -> None:
 
 
 # Laws
-
-
-def grid(shape: Shape, nodes: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss-Legendre over ``size`` amplitudes' r: points (nodes^size, size) and their weights, which sum to 1."""
-    points, weights = np.polynomial.legendre.leggauss(nodes)
-    r = shape.width * (1 + np.stack(np.meshgrid(*[points] * size, indexing="ij"), axis=-1).reshape(-1, size)) / 2
-    mass = np.prod(np.stack(np.meshgrid(*[weights / 2] * size, indexing="ij"), axis=-1).reshape(-1, size), axis=1)
-    return r, mass
 
 
 @pytest.mark.parametrize("shape", [s for s in SHAPES if len(s.words) > 1 and s.length < 3])

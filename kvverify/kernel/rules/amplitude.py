@@ -1,6 +1,6 @@
 """A third secret, in the code's own coordinates: sign keys of varying amplitude. Proofs: docs/proofs/amplitude.md.
 
-A key is (c_l (1 - r_l) | y_l): signs c_l of a code of length L, amplitudes 1 - r_lm with r_lm secret, uniform on [0, w],
+A key is (c_l (1 - r_l) | y_l): signs c_l of a code of length L, amplitudes 1 - r_lm, r_lm secret and uniform on [0, w],
 payload coordinates y_l as in `joint`. Given the amplitudes, values and payload coordinates are read as there, under
 weights whose means and worst cases are those of the plain code at the scales C (1 - w/2) and C (1 - w). An amplitude
 read of token i and coordinate m has the query C c_i + s c_im e_m on the code part; its answer is known but for the
