@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache
 from operator import mul
 from struct import unpack
 
@@ -149,6 +149,7 @@ class Exponentials:
         return self._coarse, self._middle, self._fine
 
 
+@cache
 def _table(bits: int) -> list[int]:
     """exp(-i 2^-bits) for i < 2^12, rounded up to units of 2^-58."""
     value, step = 1 << _STATE, _up(exp_upper(Fraction(-1, 1 << bits)), _STATE)
