@@ -15,6 +15,7 @@ import pytest
 
 from kvverify.kernel import document
 from kvverify.kernel.check import rule_files
+from kvverify.kernel.rules import FILES
 from tests.cli.command import Done, kvverify, process
 from tests.cli.conftest import Seal
 from tests.cli.test_certify import key_file
@@ -55,16 +56,22 @@ def over_limit(tree: Tree, path: Path) -> Path:
     return saved(tree, path, tokens="1" * 5000)
 
 
+def claim(tree: Tree) -> str:
+    return f"state of 64 tokens >= {tree['statement']['state_bits_at_least']} bits"
+
+
+def bits(statement: Tree, more: int) -> Tree:
+    return {**statement, "state_bits_at_least": str(int(statement["state_bits_at_least"]) + more)}
+
+
 def last(done: Done) -> str:
     return done.out.splitlines()[-1]
 
 
-def test_one_valid_certificate(good: Path) -> None:
+def test_one_valid_certificate(tree: Tree, good: Path) -> None:
     done = kvverify("check", good)
     assert (done.code, done.err) == (0, "")
-    assert done.out == (
-        f"VALID      {good}: state of 64 tokens >= 8765 bits (Arb agrees)\n1 valid, 0 invalid, 0 incomplete\n"
-    )
+    assert done.out == f"VALID      {good}: {claim(tree)} (Arb agrees)\n1 valid, 0 invalid, 0 incomplete\n"
 
 
 def test_the_object_of_json(tree: Tree, good: Path) -> None:
@@ -82,10 +89,11 @@ def test_the_object_of_json(tree: Tree, good: Path) -> None:
         None,
         "agrees",
     )
-    assert first["claim"] == "state of 64 tokens >= 8765 bits"
+    assert first["claim"] == claim(tree)
     assert 0 <= first["seconds"] < 10
     assert (second["verdict"], second["second_opinion"]) == ("INVALID", None)
-    assert "state_bits_at_least <= what the steps prove (8766 against" in second["reason"]
+    stated = bits(tree["statement"], 1)["state_bits_at_least"]
+    assert f"state_bits_at_least <= what the steps prove ({stated} against" in second["reason"]
 
 
 def test_trust_is_computed_from_the_steps(tree: Tree, good: Path) -> None:
@@ -93,7 +101,7 @@ def test_trust_is_computed_from_the_steps(tree: Tree, good: Path) -> None:
     digests = {f"{name} {digest}" for name, digest in rule_files()}
     assert trust["cited"] == trust["engines"] == []
     assert set(trust["rules"]) < digests
-    assert {rule.split()[0] for rule in trust["rules"]} == {"codes.py", "payload.py", "softmax.py"}
+    assert {rule.split()[0] for rule in trust["rules"]} == {Path(FILES[step["rule"]]).name for step in tree["steps"]}
     claimed = json.loads(good.read_text())
     good.write_text(json.dumps({**claimed, "trust": {"rules": []}}))
     assert kvverify("check", good).code == 1
@@ -169,7 +177,7 @@ def test_a_certificate_about_a_file(own: Path, tmp_path: Path) -> None:
     apart.write_bytes(certificate.read_bytes())
     done = kvverify("check", apart)
     assert (done.code, last(done)) == (3, "0 valid, 0 invalid, 1 incomplete")
-    assert "key file 'keys.safetensors' is not there" in done.out
+    assert "file 'keys.safetensors' is not there" in done.out
     assert kvverify("check", apart, "--files", own).code == 0
     assert kvverify("check", certificate, "--files", tmp_path).code == 3, "--files overrides the certificate's folder"
     kvverify("check", apart, "--files", own / "no").refuses(2, f"--files {own / 'no'}: no such folder")
@@ -211,8 +219,8 @@ def test_names_of_any_bytes(tree: Tree, tmp_path: Path) -> None:
 
 STATEMENTS: dict[str, tuple[Callable[[Tree], Tree], int, str]] = {
     "the same": (lambda one: one, 0, ""),
-    "weaker": (lambda one: {**one, "state_bits_at_least": "8764"}, 0, ""),
-    "stronger": (lambda one: {**one, "state_bits_at_least": "8766"}, 1, "expected state_bits_at_least 8766"),
+    "weaker": (lambda one: bits(one, -1), 0, ""),
+    "stronger": (lambda one: bits(one, 1), 1, "expected state_bits_at_least "),
     "another class": (lambda one: {**one, "tolerance": "1/50"}, 1, "expected tolerance = '1/50', the certificate has"),
     "more tokens": (lambda one: {**one, "tokens": "65"}, 1, "expected tokens = '65'"),
     "one field more": (lambda one: {**one, "keys": "x"}, 1, "expected keys = 'x', the certificate has None"),
@@ -369,9 +377,9 @@ def test_a_certificate_may_come_through_a_pipe(good: Path) -> None:
 
 def test_replay_of_a_certificate_is_its_check(tree: Tree, good: Path) -> None:
     done = kvverify("replay", good)
-    assert (done.code, done.out) == (0, "VALID: state of 64 tokens >= 8765 bits\n")
+    assert (done.code, done.out) == (0, f"VALID: {claim(tree)}\n")
     done = kvverify("replay", good, "--json")
-    assert done.json == {"schema": "kvverify-replay/1", "status": "VALID", "line": "state of 64 tokens >= 8765 bits"}
+    assert done.json == {"schema": "kvverify-replay/1", "status": "VALID", "line": claim(tree)}
     done = kvverify("replay", wrong(tree, good))
     assert (done.code, done.out.partition(":")[0]) == (1, "INVALID")
     assert "what the steps prove" in done.out
