@@ -63,6 +63,25 @@ class Shape:
             found[:, i, m] = (weights[:, :-1].sum(axis=1) - weights[:, -1]) / weights.sum(axis=1)
         return found
 
+    def key_answers(self, r: np.ndarray, y: np.ndarray, scale: float, tilt: float) -> np.ndarray:
+        """(samples, payload, d) the marker's outputs of key reads; the asker's own key has the target's code part."""
+        cached, found = self.keys(r, y), np.zeros(y.shape)
+        for i, j in product(range(len(self.words)), range(y.shape[2])):
+            query = np.concatenate([scale * self.code[i], tilt * np.eye(y.shape[2])[j]])
+            own = cached[:, i] * (np.arange(cached.shape[2]) < self.length)
+            weights, mine = np.exp(cached @ query).sum(axis=1), np.exp(own @ query)
+            found[:, i, j] = (weights - mine) / (weights + mine)
+        return found
+
+    def value_answers(self, r: np.ndarray, y: np.ndarray, values: np.ndarray, scale: float) -> np.ndarray:
+        """(samples, payload, value_dim - 1) outputs of all value reads of values (samples, payload, value_dim - 1)."""
+        cached, found = self.keys(r, y), np.zeros(values.shape)
+        for i, signs in enumerate(self.code):
+            weights = np.exp(cached @ np.concatenate([scale * signs, np.zeros(y.shape[2])]))
+            total = weights.sum(axis=1) + np.exp(-scale * self.length)
+            found[:, i] = np.einsum("sl,slv->sv", weights[:, : len(self.words)], values) / total[:, None]
+        return found
+
     def masses(self, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(samples, payload, L) x and (samples, payload, L, payload) the a_l, as the proof writes them; a_i = 0."""
         x = np.zeros(r.shape)

@@ -161,6 +161,20 @@ def test_the_mean_determinant() -> None:
     assert bound <= mean <= bound + 0.05
 
 
+def test_the_mean_crowd_of_a_key_read() -> None:
+    """E log2 (1 + X)/(1 + u) over drawn amplitudes and payloads, X from the marker's answers: near Jensen's bound."""
+    shape, tilt, half = Shape(("00", "01", "10", "11"), 2.0, 1.0, 0.4, pads=1), 2.5, 0.8
+    random, c, w = np.random.default_rng(9), shape.scale, shape.width
+    r = random.uniform(0, w, (20_000, 4, 2))
+    v = random.uniform(-half, half, (20_000, 4, 1))
+    u = (1 + v) / (1 - v)
+    answers = shape.key_answers(r, np.log(u) / tilt, c, tilt)
+    found = np.log2((1 + (1 + answers) / (1 - answers)) / (1 + u)).mean()
+    z = np.exp(-2 * c * (1 - w / 2))
+    mass = np.exp(2 * (c * w) ** 2 / 12) * ((2 * z + z**2) * (2 * np.arctanh(half) / half - 1) + z)
+    assert 0.9 * log2(1 + mass / 2) <= found <= log2(1 + mass / 2)
+
+
 # Entropy
 
 
@@ -276,6 +290,12 @@ def test_states_that_err_now_and_then(kept: int) -> None:
     assert proved(words, chosen, rho, eps, failure, pads) <= log2(kept)
 
 
+def midpoints(x: np.ndarray, low: float, high: float, cells: int) -> np.ndarray:
+    cell = np.clip(np.floor((x - low) / (high - low) * cells), 0, cells - 1)
+    middle: np.ndarray = low + (cell + 0.5) * (high - low) / cells
+    return middle
+
+
 @pytest.mark.parametrize(("words", "chosen", "rho", "pads"), BOXED)
 def test_a_quantiser_of_amplitudes_keeps_the_promise_with_no_fewer_bits(
     words: tuple[str, ...], chosen: Numbers, rho: int, pads: int
@@ -284,9 +304,39 @@ def test_a_quantiser_of_amplitudes_keeps_the_promise_with_no_fewer_bits(
     eps, shape = Fraction(1, 100), shape_of(words, chosen, rho, pads)
     cells = ceil(rho * chosen.width / (4 * eps))
     r, y = draws(shape, 400)
-    middle = (np.minimum(np.floor(r / shape.width * cells), cells - 1) + 0.5) * shape.width / cells
+    middle = midpoints(r, 0, shape.width, cells)
     assert abs(shape.answers(r, y) - shape.answers(middle, y)).max() <= float(eps)
     assert proved(words, chosen, rho, eps, Fraction(0), pads) <= len(words) * shape.length * log2(cells)
+
+
+@pytest.mark.parametrize("words", [("0", "1"), ("011", "101"), ("01",)])
+def test_a_quantiser_of_all_three_secrets_needs_no_fewer_bits(words: tuple[str, ...]) -> None:
+    """Midpoints of amplitudes, payload coordinates and values: every read of all pools is within the tolerance."""
+    rho, eps = 24, Fraction(1, 50)
+    chosen = Numbers(Fraction(1, 8), Fraction(4), Fraction(3, 2), Fraction(1, 1024), Fraction(3), 2)
+    shape, size = shape_of(words, chosen, rho), len(words)
+    scale, tilted = rho / shape.length, (rho - 3) / shape.length
+    cells = {"r": ceil(rho * chosen.width / eps), "y": ceil(2 * chosen.tilt / eps), "v": ceil(2 / eps)}
+    r, y = draws(shape, 400, 2)
+    values = np.random.default_rng(6).uniform(-1, 1, (400, size, 3))
+    kept = (
+        midpoints(r, 0, shape.width, cells["r"]),
+        midpoints(y, -1, 1, cells["y"]),
+        midpoints(values, -1, 1, cells["v"]),
+    )
+    for before, after in (
+        (shape.answers(r, y), shape.answers(kept[0], kept[1])),
+        (shape.key_answers(r, y, tilted, 3.0), shape.key_answers(kept[0], kept[1], tilted, 3.0)),
+        (shape.value_answers(r, y, values, scale), shape.value_answers(*kept, scale)),
+    ):
+        assert abs(before).max() <= 1
+        assert abs(before - after).max() <= float(eps)
+    bits = granted(
+        union([], list(words)), chosen, size, tokens=size, max_logit=rho, tolerance=eps, failure=0, value_dim=4
+    )
+    states = {"r": shape.length, "y": 2, "v": 3}
+    most = size * sum(number * log2(cells[name]) for name, number in states.items())
+    assert most / 2 <= bits <= most
 
 
 @settings(max_examples=25)
