@@ -186,7 +186,7 @@ def test_a_certificate_about_a_file(own: Path, tmp_path: Path) -> None:
     (tmp_path / "keys.safetensors").write_bytes(keys)
     done = kvverify("check", apart)
     assert done.code == 1
-    assert "digest of the key file" in done.out
+    assert "digest of the file" in done.out
 
 
 def test_junit_counts_incomplete_as_an_error(tree: Tree, good: Path, tmp_path: Path) -> None:
