@@ -93,14 +93,17 @@ def joint(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> StateB
     statement = case.statement
     values, keys = premise(uses, "values", Leak), premise(uses, "keys", Leak)
     lean = _tilted(keys)
-    must(statement.body in ("cube", "ball"), "the body is the cube or the ball")
     must(_family(values).keys is _family(keys).keys, "both pools of reads are of one key step")
     must(values.payload == keys.payload, "both pools read the same tokens")
     must(coordinates >= 1, "at least one key coordinate")
     width = _family(keys).keys.dim + coordinates
     must(width <= statement.key_dim, f"code and payload of {width} coordinates fit in {statement.key_dim}")
-    room = (_family(keys).keys.beside, coordinates) if statement.body == "ball" else None
-    must(lean.ball == room, "the body has room for the tilted secret beside the code")
+    must(statement.body in ("cube", "ball"), "the body is the cube or the ball")
+    must((lean.ball is not None) == (statement.body == "ball"), "the body has room for the tilted secret")
+    if lean.ball is not None:
+        radius, dimensions = lean.ball
+        must(radius <= _family(keys).keys.beside, "the body has room for the tilted secret beside the code")
+        must(dimensions == coordinates, "the tilted secret has as many coordinates")
     must(values.sigma < 1 and keys.sigma < 1, "off_target < 1 in both pools of reads")
     of_value = gain(case, statement.rounding)
     of_key = gain(case, lean.strength * lean.rounding / 2)  # 2 tanh(t h / 4), which is less than t h / 2

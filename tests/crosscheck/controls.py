@@ -127,6 +127,8 @@ CONTROLS: dict[str, Callable[[], Tree]] = {
     "joint-one-value": lambda: joint(reed_muller(1, 3), value_dim=1),
     "joint-values-alone": lambda: joint(reed_muller(1, 3), strength=Fraction(1, 16)),
     "joint-keys-alone": keys_alone,
+    "joint-ball": lambda: joint(reed_muller(1, 3), max_logit=Fraction(16), body="ball"),
+    "joint-ball-bf16": lambda: joint(reed_muller(1, 3), max_logit=Fraction(20), body="ball", inputs="bf16"),
     "midpoints": lambda: enough("quantiser"),
     "midpoints-ball": lambda: enough("quantiser", body="ball", failure=Fraction(0)),
     "dithered": lambda: enough("dithered"),

@@ -60,6 +60,27 @@ STRONGER: list[tuple[str, str, str, Change]] = [
     ("joint", "bits", "at least one", ("bits/given/key_coordinates", "0")),
     ("joint", "bits", "value part + key part", ("bits/given/key_coordinates", "3")),
     ("joint", "bits", "room for the tilted secret", ("statement/body", "ball")),
+    ("joint-ball", "shrunk", "<= 1", ("shrunk/given/code_radius", more(Fraction(1, 1 << 30)))),
+    ("joint-ball", "shrunk", "<= 1", ("shrunk/gives/payload_radius", more(Fraction(1, 1 << 30)))),
+    ("joint-ball-bf16", "shrunk", "257/256", ("shrunk/gives/payload_radius", more(Fraction(1, 1 << 30)))),
+    ("joint-ball", "shrunk", "at least 2^-64", ("shrunk/gives/payload_radius", "0")),
+    ("joint-ball", "shrunk", "in the ball", ("statement/body", "cube")),
+    ("joint-ball", "tilt", "mean_at_most", ("tilt/gives/mean_at_most", less(UNIT))),
+    ("joint-ball", "tilt", "entropy", ("tilt/gives/entropy_at_least", more(UNIT))),
+    ("joint-ball", "tilt", "mean_at_most", ("tilt/given/strength", more(UNIT))),
+    ("joint-ball", "tilt", "from 2^-64 to 1", ("tilt/given/radius", "1")),
+    ("joint-ball", "tilt", "at least one", ("tilt/given/key_coordinates", "0")),
+    ("joint-ball", "bits", "room for the tilted secret", ("shrunk/gives/payload_radius", less(UNIT))),
+    ("joint-ball", "bits", "as many coordinates", ("bits/given/key_coordinates", "3")),
+    (
+        "joint-ball",
+        "budget-keys",
+        "logit of the queries",
+        ("budget-keys/gives/logit_at_most", less(Fraction(1, 1 << 20))),
+    ),
+    ("joint-ball", "bits", "value part + key part", ("bits/gives/bits_at_least", more(LITTLE))),
+    ("joint-ball-bf16", "bits", "value part + key part", ("bits/gives/bits_at_least", more(LITTLE))),
+    ("joint-ball", "bits", "value part + key part", ("statement/failure", "101/1000")),
 ]
 
 

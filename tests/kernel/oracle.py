@@ -314,9 +314,11 @@ def _joint(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | N
     require(values.payload == keys.payload and keys.scaled.tilt is not None, "payload and tilt")
     require(1 <= coordinates <= problem.number["key_dim"] - keys.scaled.keys.dim, "key coordinates")
     tilt, room = keys.scaled.tilt, getattr(keys.scaled.keys, "beside", None)
-    found = (tilt.radius, tilt.coordinates) if isinstance(tilt, BallTilt) else None
-    wanted = (room, coordinates) if problem.node["body"] == "ball" else None
-    require(found == wanted, "room for the secret")
+    if problem.node["body"] == "ball":
+        require(isinstance(tilt, BallTilt) and room is not None, "room for the secret")
+        require(tilt.radius <= room and tilt.coordinates == coordinates, "room for this secret")
+    else:
+        require(problem.node["body"] == "cube" and isinstance(tilt, Tilt), "a tilt of the cube")
     require(at_most(bits, joint_bound(problem, values, keys, keys.scaled.tilt, coordinates)), "bits")
     return bits
 
@@ -324,15 +326,16 @@ def _joint(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | N
 def joint_bound(problem: Problem, values: Leak, keys: Leak, tilt: Tilt | BallTilt, coordinates: int) -> Fraction | arb:
     """The two parts as bounds 4 writes them, in bits of all streams; 0 where neither is above it."""
     eps, delta, h = problem.number["tolerance"], problem.number["failure"], problem.rounding
-    in_ball = isinstance(tilt, BallTilt)
-    tilted = tilt.strength * h / 2 * (tilt.reach if in_ball else 1)
-    mean = tilt.mean if in_ball else tilt.strength / tilt.tanh_half - 1
+    tilted = tilt.strength * h / 2
+    if isinstance(tilt, BallTilt):
+        tilted, mean, entropy = tilted * tilt.reach, tilt.mean, ball(tilt.entropy)
+    else:
+        mean, entropy = tilt.strength / tilt.tanh_half - 1, log2(tilt.tanh_half)
     require(max(values.off_target, keys.off_target) < 1, "off_target")
     require(eps + max(h, tilted) < 1 and delta <= 1 - eps - max(h, tilted), "failure")
     with precision():
         value = determinant_bound("near-identity", values) + values.payload * divergence(eps + h, delta)
         crowd = 1 + (keys.off_target * mean + keys.rest) / 2
-        entropy = ball(tilt.entropy) if in_ball else log2(tilt.tanh_half)
         loss = log_ratio(keys.off_target) / arb(2).log() * ball(keys.squares)
         key = keys.payload * (entropy + divergence(eps + tilted, delta) - 2 * log2(crowd) - loss)
         parts = [(problem.number["value_dim"] - 1, value), (Fraction(coordinates), key)]

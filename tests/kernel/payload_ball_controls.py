@@ -79,7 +79,7 @@ def _pool(name: str, small: Shrunk, node: Node, payload: int | None, strength: F
         step(f"budget{name}", "budget", uses, {"payload": payload}, {"logit_at_most": node["max_logit"]}),
         step(f"leak{name}", "leak", {"budget": f"budget{name}"}, {}, dict(zip(LEAK, sums, strict=True))),
     ]
-    return steps, Leak(payload, *sums)
+    return steps, Leak(payload, sums[0], sums[1], sums[2])
 
 
 @cache

@@ -29,7 +29,7 @@ from tests.kernel.real import ball, divergence, down, precision, up
 
 RADIUS = st.fractions(Fraction(1, 50), Fraction(49, 50), max_denominator=50)
 STRENGTH = st.fractions(Fraction(1, 20), Fraction(12), max_denominator=20)
-BALL = {"body": "ball"}
+BALL: dict[str, object] = {"body": "ball"}
 
 
 # The law
@@ -120,7 +120,7 @@ def sign_keys(length: int = 4, **changes: object) -> Keys:
 
 @given(RADIUS, st.sampled_from(["real", "bf16"]), st.integers(1, 9))
 def test_shrunk_keys_are_exact_to_their_threshold(share: Fraction, inputs: str, length: int) -> None:
-    changes: dict[str, object] = BALL | {"inputs": inputs}
+    changes: dict[str, object] = {**BALL, "inputs": inputs}
     keys = sign_keys(length, inputs=inputs)
     growth = Fraction(257, 256) if inputs == "bf16" else Fraction(1)
     with precision():

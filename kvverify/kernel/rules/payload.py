@@ -123,9 +123,12 @@ def joint(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> 
     need(coordinates >= 1, "key_coordinates >= 1", coordinates, 1)
     width = key_side.keys.dim + coordinates
     need(width <= statement.key_dim, "code and payload fit the key dimension", width, statement.key_dim)
-    need(statement.body in ("cube", "ball"), "the statement's body is the cube or the ball", statement.body, "cube")
-    room = (key_side.keys.beside, coordinates) if statement.body == "ball" else None
-    need(lean.ball == room, "the tilted secret is the one that the body has room for", lean.ball, room)
+    need(
+        (lean.ball is None) == (statement.body == "cube"), "the tilt is of the statement's body", statement.body, "cube"
+    )
+    radius, number = lean.ball or (Fraction(0), coordinates)
+    need(number == coordinates, "the tilted secret has key_coordinates", number, coordinates)
+    need(radius <= key_side.keys.beside, "the keys leave room for the tilted secret", radius, key_side.keys.beside)
     context.charge(1000)
     value_part = near_identity(values) + values.payload * _gain(context, statement.value_rounding)
     moved = lean.strength * lean.reach * statement.value_rounding / 2
