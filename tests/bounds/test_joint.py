@@ -45,10 +45,9 @@ def test_at_a_real_heads_shape(tokens: int, max_logit: int, tolerance: Fraction,
         assert second_opinion(bound.certificate).verdict == "agrees"
 
 
-def test_the_best_bound_is_the_joint_one_where_keys_are_free() -> None:
+def test_keys_add_to_what_values_give() -> None:
     problem = at(1 << 17, 24)
-    bound = proved(problem)
-    assert bound.bits == proved(problem, "joint").bits > proved(problem, "volume").bits * Fraction(17, 10)
+    assert proved(problem, "joint").bits > proved(problem, "volume").bits * Fraction(17, 10)
 
 
 @pytest.mark.parametrize(
@@ -62,13 +61,17 @@ def test_bf16_inputs_have_their_own_bound(tokens: int, max_logit: int, tolerance
 
 
 @pytest.mark.parametrize(
-    ("tokens", "max_logit", "least"), [(1 << 12, 16, 1070), (1 << 17, 24, 1108), (1 << 20, 32, 1155)]
-)
-def test_in_the_ball(tokens: int, max_logit: int, least: int) -> None:
-    bound = proved(at(tokens, max_logit, body="ball"))
-    assert least <= bound.bits_per_token < proved(at(tokens, max_logit), "joint").bits_per_token
-    assert bound.bits == proved(at(tokens, max_logit, body="ball"), "joint").bits
+    ("tokens", "max_logit", "inputs", "least"),
+    [
+        (1 << 12, 16, "real", 1070), (1 << 17, 24, "real", 1108), (1 << 20, 32, "real", 1155),
+        (1 << 12, 16, "bf16", 990), (1 << 20, 32, "bf16", 1050),
+    ],
+)  # fmt: skip
+def test_in_the_ball(tokens: int, max_logit: int, inputs: str, least: int) -> None:
+    bound = proved(at(tokens, max_logit, body="ball", inputs=inputs))
+    assert least <= bound.bits_per_token < 1200  # of the cube
     assert bound.certificate is not None
+    assert bound.certificate["steps"][-1]["rule"] == "joint"
     assert second_opinion(bound.certificate).verdict == "agrees"
 
 
@@ -105,10 +108,6 @@ def best_way(found: Candidate, problem: Problem, radius: Fraction, b: Fraction) 
     return (problem.value_dim - 1) * max(0.0, value) + d * max(0.0, key)
 
 
-def test_bf16_keys_in_a_ball_have_no_joint_bound() -> None:
-    assert proved(at(4096, 24, body="ball", inputs="bf16"), "joint").bits == 0
-
-
 def test_one_token_holds_both_secrets() -> None:
     """Nobody else to hear: only the tilt's reach and the code's few coordinates are lost."""
     gain = Fraction("5.5133")
@@ -140,14 +139,14 @@ def test_an_easier_problem_never_has_a_higher_bound(name: str, problem: Problem,
     assert easy.bits_per_token <= hard.bits_per_token + room, (hard.family, easy.family)
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(
     problem=problems(relative=False, dim=40), share=st.fractions(0, 1, max_denominator=30),
     name=st.sampled_from(["tolerance", "failure", "tokens", "max_logit", "key_dim", "value_dim"]),
 )  # fmt: skip
 def test_nor_in_the_ball(name: str, problem: Problem, share: Fraction) -> None:
     """To one in a hundred: the search ends near the best radius and strength."""
-    problem = replace(problem, body="ball", inputs="real", max_logit=problem.max_logit + 4)
+    problem = replace(problem, body="ball", max_logit=problem.max_logit + 4)
     easier = joint_weaker(problem, share, name)
     assume(easier is not None)
     assert easier is not None
