@@ -62,11 +62,8 @@ def test_bf16_inputs_have_their_own_bound(tokens: int, max_logit: int, tolerance
 
 @pytest.mark.parametrize(
     ("tokens", "max_logit", "inputs", "least"),
-    [
-        (1 << 12, 16, "real", 1070), (1 << 17, 24, "real", 1108), (1 << 20, 32, "real", 1155),
-        (1 << 12, 16, "bf16", 990), (1 << 20, 32, "bf16", 1050),
-    ],
-)  # fmt: skip
+    [(1 << 12, 16, "bf16", 990), (1 << 17, 24, "real", 1108), (1 << 20, 32, "real", 1155)],
+)
 def test_in_the_ball(tokens: int, max_logit: int, inputs: str, least: int) -> None:
     bound = proved(at(tokens, max_logit, body="ball", inputs=inputs))
     assert least <= bound.bits_per_token < 1200  # of the cube
@@ -82,7 +79,7 @@ def test_the_ball_is_searched_finely_enough() -> None:
     finest = max(
         best_way(found, problem, Fraction(k, 100), Fraction(b, 8)) for k in range(60, 99) for b in range(40, 100)
     )
-    assert finest * 999 / 1000 <= found.bits / problem.tokens <= finest * 1001 / 1000
+    assert max(1070, finest * 999 / 1000) <= found.bits / problem.tokens <= finest * 1001 / 1000
 
 
 def best_way(found: Candidate, problem: Problem, radius: Fraction, b: Fraction) -> float:
