@@ -81,6 +81,12 @@ def test_exponentials_enclose_both_ends_of_a_cell(distances: list[int], top: int
         assert at_most(ends[1], Fraction(low + SPAN, 1 << ENTRY))
 
 
+@pytest.mark.parametrize("unit", [Fraction(3**400), Fraction(1, 1 << 4000)])
+def test_units_of_many_bits_are_over_a_limit(unit: Fraction) -> None:
+    with pytest.raises(OverLimit, match="320 bits"):
+        Scores(context(), [[0]], [[1]], unit)
+
+
 def test_exponentials_end_at_the_kernels_largest_exponent() -> None:
     tables = Exponentials(context())
     assert tables.masses([1 - (4096 << CELL)], 0)[0] > 0

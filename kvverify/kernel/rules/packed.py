@@ -22,6 +22,7 @@ SPAN = 19  # .. and enclosed to so many of them
 MASS = 80 + 2 * 58  # bits of the three tables of exponentials
 _REACH = 18  # |query| . |key| must stay below the logit 2^18, so that no field overflows
 _BLOCK = 256  # queries whose packed columns stay in a processor's cache
+_UNIT_BITS = 320  # of the unit of scores, but for its power of two: eight times as many
 _STATE = 192
 
 
@@ -59,6 +60,10 @@ class Scores:
         self.power = unit.denominator.bit_length() - 1
         if unit.denominator != 1 << self.power:
             raise OverLimit("limit: a query_scale whose denominator is no power of two")
+        if max(unit.numerator.bit_length(), self.power >> 3) > _UNIT_BITS:
+            raise OverLimit(
+                f"limit: a query_scale of more than {_UNIT_BITS} bits, or queries or keys as small as 1e-300"
+            )
         queries = [[(x >> twos[0]) * unit.numerator for x in query] for query in queries]
         self.keys = [[x >> twos[1] for x in key] for key in keys]
         largest = [max(map(abs, column)) for column in zip(*self.keys, strict=True)]
@@ -122,20 +127,17 @@ class Exponentials:
     def masses(self, cells: Sequence[int], top: int) -> list[int]:
         """Upper bounds of exp(score - top) in units of 2^-MASS, for scores in [cell, cell + 1); no cell above top."""
         coarse, middle, fine = self._tables(top - min(cells))
-        return [coarse[(d := top - cell) >> 36] * middle[d >> 24 & 4095] * fine[d >> 12 & 4095] for cell in cells]
+        return [coarse[d >> 36] * middle[d >> 24 & 4095] * fine[d >> 12 & 4095] for d in map(top.__sub__, cells)]
 
     def entries(self, cells: Sequence[int], top: int) -> list[int]:
         """Lower ends of the same weights in units of 2^-ENTRY; a weight is at most SPAN units more."""
         coarse, middle, fine = self._tables(top - min(cells))
         one, drop = 1 << CELL, MASS + CELL - ENTRY
-        return [
-            (
-                coarse[(d := top - cell) >> 36] * middle[d >> 24 & 4095] * fine[d >> 12 & 4095] * (one - (d & 4095))
-                >> drop
-            )
-            - 17
-            for cell in cells
+        products = [
+            coarse[d >> 36] * middle[d >> 24 & 4095] * fine[d >> 12 & 4095] * (one - (d & 4095))
+            for d in map(top.__sub__, cells)
         ]
+        return [(product >> drop) - 17 for product in products]
 
     def _tables(self, cells: int) -> tuple[list[int], list[int], list[int]]:
         """The three tables, the first one long enough for so many cells."""
