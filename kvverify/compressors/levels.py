@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -67,7 +68,7 @@ class LevelCache(StoredCache):
             1, shape.key_dim, shape.value_dim, Fraction(str(options["max_logit"])), Fraction(str(options["failure"])),
             tolerance=Fraction(str(options["tolerance"])), body=str(options["body"]),
         )  # fmt: skip
-        found = ceiling(problem, self.method)
+        found = _certified(problem, self.method)
         if found.bits is None:
             raise UsageError(f"{self.settings.compressor}: {found.reason}")
         return found
@@ -106,8 +107,8 @@ class LevelCache(StoredCache):
             both = np.concatenate(found) if found else np.empty((0, self.streams, len(self.radices)))
             tensor = torch.from_numpy(2 * both - 1).transpose(0, 1)
             tensor = tensor.reshape(shape.batch, shape.kv_heads, self.tokens, len(self.radices))
-            keys, values = tensor.to(self.settings.device).split([shape.key_dim, shape.value_dim], dim=3)
-            self._seen = keys, values
+            tensor = tensor.to(self.settings.device)
+            self._seen = tensor[..., : shape.key_dim], tensor[..., shape.key_dim :]
         return self._seen
 
     def _blocks(self) -> Iterator[np.ndarray]:
@@ -137,6 +138,9 @@ class LevelCache(StoredCache):
     def claimed_bits(self) -> int:
         """``bits_per_token`` a token and stream, up to a whole byte."""
         return -(-self.tokens * self.streams * self.packing.bits // 8) * 8
+
+
+_certified = lru_cache(maxsize=64)(ceiling)  # one search for all layers
 
 
 @dataclass(frozen=True)
