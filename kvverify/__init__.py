@@ -1,6 +1,6 @@
 """How small can a KV cache be? Bounds with proofs, a checker that one can read, and an audit of real compressors.
 
-The public surface is ``bound``, ``certify``, ``check``, ``audit`` and ``Problem``. Each is loaded when it is first
+The public surface is ``bound``, ``enough``, ``certify``, ``check``, ``audit`` and ``Problem``. Each is loaded when it is first
 used, so that importing the package costs nothing and ``python -m kvverify.kernel`` works where nothing is installed.
 """
 
@@ -12,11 +12,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kvverify.api import audit, bound, certify, check
+    from kvverify.api import audit, bound, certify, check, enough
     from kvverify.problem import Problem
 
 __version__ = "0.1.0"
-__all__ = ["Problem", "__version__", "audit", "bound", "certify", "check"]
+__all__ = ["Problem", "__version__", "audit", "bound", "certify", "check", "enough"]
 
 _HOMES = {
     "Problem": "kvverify.problem",
@@ -24,6 +24,7 @@ _HOMES = {
     "bound": "kvverify.api",
     "certify": "kvverify.api",
     "check": "kvverify.api",
+    "enough": "kvverify.api",
 }
 
 

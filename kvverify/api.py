@@ -1,4 +1,4 @@
-"""The public surface: ``bound``, ``certify``, ``check`` and ``audit``."""
+"""The public surface: ``bound``, ``enough``, ``certify``, ``check`` and ``audit``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kvverify.bounds import Bound, best_bound
+from kvverify.bounds.ceiling import Ceiling, ceiling
 from kvverify.errors import UsageError
 from kvverify.kernel.check import Result
 from kvverify.kernel.check import check as kernel_check
@@ -27,6 +28,11 @@ DEFAULT_MAX_LOGIT = Fraction(24)
 def bound(problem: Problem) -> Bound:
     """The best lower bound on the state of any compressor of the problem's class, re-proved by the kernel."""
     return best_bound(problem)
+
+
+def enough(problem: Problem) -> Ceiling:
+    """The other side for the same class: so many bits are enough, by a quantiser that the kernel proved good."""
+    return ceiling(problem)
 
 
 def certify(problem: Problem) -> dict[str, Any]:

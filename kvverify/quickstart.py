@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kvverify.bounds import Bound, best_bound, instance_bound
+from kvverify.bounds.ceiling import Ceiling, ceiling
 from kvverify.bounds.search import QUERY_BITS
 from kvverify.crosscheck.arb import second_opinion
 from kvverify.errors import Incomplete, UsageError
@@ -19,7 +20,7 @@ from kvverify.instances.layout import from_certificate
 from kvverify.kernel.check import Verdict, check
 from kvverify.kernel.document import write, write_bytes
 from kvverify.problem import Problem
-from kvverify.report.bounds import bound_text
+from kvverify.report.bounds import Sides, bound_text
 from kvverify.report.plots import curve_png
 
 FAILURE = Fraction(1, 10)
@@ -34,6 +35,7 @@ SEATS: list[tuple[str, str, dict[str, str]]] = [
     ("transformers hqq 4-bit", "transformers", {"cache": "hqq", "bits": "4"}),
 ]
 Say = Callable[[str], None]
+Proved = TypeVar("Proved", Bound, Ceiling)
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def quickstart(folder: Path, say: Say) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     say(f"1/4 certifying {HEADLINE.tokens} tokens of a head with d = {HEADLINE.key_dim} ...")
     headline = _certified(best_bound(HEADLINE), folder / "headline.json")
+    enough = _certified(ceiling(HEADLINE), folder / "headline-enough.json")
     say("2/4 certifying the instance that compressors will play, at ten tolerances ...")
     instance, floor = _instance(folder)
     say(f"3/4 auditing {len(SEATS)} compressors on {INSTANCE_TOKENS} tokens; each answers in a process of its own ...")
@@ -64,7 +67,7 @@ def quickstart(folder: Path, say: Say) -> str:
         answers[name] = _play(target, parameters, instance)
         rows.append(_row(name, answers[name], floor))
     say(f"4/4 writing to {folder}/ ...")
-    table = _table(headline, rows)
+    table = _table(headline, enough, rows)
     points = [(row.name, float(row.tolerance), row.stored) for row in rows if row.tolerance and row.stored]
     curve = [(float(tolerance), at_least(bits)) for tolerance, bits in floor.items()]
     title = f"{INSTANCE_TOKENS} tokens, d = 128, failure {FAILURE}, logits to {HEADLINE.max_logit}"
@@ -81,7 +84,7 @@ def _require(modules: Mapping[str, str]) -> None:
         raise UsageError(f"quickstart needs more packages: pip install 'kvverify[{','.join(missing)}]'")
 
 
-def _certified(found: Bound, path: Path) -> Bound:
+def _certified(found: Proved, path: Path) -> Proved:
     """The bound, written, read back, re-proved by the kernel and by Arb."""
     if found.certificate is None:
         raise Incomplete(f"no certificate: {found.reason}")
@@ -124,10 +127,10 @@ def _row(name: str, answer: dict[str, Any], floor: Mapping[Fraction, Fraction]) 
     return Row(name, tolerance, must, answer["wire_bits_per_token"], returned, answer["flags"], None)
 
 
-def _table(headline: Bound, rows: list[Row]) -> str:
+def _table(headline: Bound, enough: Ceiling, rows: list[Row]) -> str:
     """Markdown that a newcomer can read."""
     lines = [
-        bound_text(headline, 16, None),
+        bound_text(headline, 16, Sides(), enough),
         "",
         f"Played with {INSTANCE_TOKENS} tokens of one head, keys and values of 128 scalars; bits are per token:",
         "",

@@ -40,12 +40,14 @@ def bound(
     bits_per_scalar: Scalar = "16",
     bits_per_token: Annotated[str | None, typer.Option(help="In place of --tolerance: a size, to ask for it.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "--certificate", help="Write the proof here.")] = None,
+    enough: Annotated[Path | None, typer.Option(help="Write the proof of the bits that are enough here.")] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """The fewest bits that any compressor of a class of problems must keep."""
+    """The fewest bits that any compressor of a class of problems must keep, and how many are enough."""
     from kvverify.bounds import best_bound
+    from kvverify.bounds.ceiling import ceiling
     from kvverify.bounds.inverse import tolerance_floor
-    from kvverify.report.bounds import bound_json, bound_text
+    from kvverify.report.bounds import Sides, bound_json, bound_text
 
     question = problem(tokens, head_dim, key_dim, value_dim, tolerance, relative, failure, max_logit, body, inputs,
                         kv_heads, layers)  # fmt: skip
@@ -58,8 +60,9 @@ def bound(
             raise UsageError("--bits-per-token asks for the tolerance; give it, or --tolerance or --relative, not both")
         floor = tolerance_floor(question, positive(bits_per_token, "bits-per-token"))
         found = floor.bound
-    path = write_certificate(found, output)
-    show(bound_json(found, scalar, path, floor) if as_json else bound_text(found, scalar, path, floor))
+    other = ceiling(found.problem)
+    written = Sides(write_certificate(found, output), write_certificate(other, enough))
+    show((bound_json if as_json else bound_text)(found, scalar, written, other, floor))
 
 
 def certify(
@@ -81,7 +84,7 @@ def certify(
     """A certificate for a class of problems, or for the keys of a file, also under recorded queries."""
     from kvverify.bounds import best_bound
     from kvverify.bounds.witness import FileBound
-    from kvverify.report.bounds import bound_json, bound_text
+    from kvverify.report.bounds import Sides, bound_json, bound_text
 
     if keys is not None:
         if any((tokens, head_dim, key_dim, relative)) or (body, kv_heads, layers) != ("cube", "1", "1"):
@@ -109,7 +112,7 @@ def certify(
         show(found.certificate or {})
         return
     path = write_certificate(found, output)
-    show(bound_json(found, 16, path) if as_json else bound_text(found, 16, path))
+    show((bound_json if as_json else bound_text)(found, 16, Sides(path)))
     if path is not None and keys is not None:
         away = sorted({file.name for file in (keys, queries or keys) if file.parent.resolve() != path.parent.resolve()})
         if away:
