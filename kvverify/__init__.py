@@ -1,7 +1,8 @@
 """How small can a KV cache be? Bounds with proofs, a checker that one can read, and an audit of real compressors.
 
-The public surface is ``bound``, ``enough``, ``certify``, ``check``, ``audit`` and ``Problem``. Each is loaded when it is first
-used, so that importing the package costs nothing and ``python -m kvverify.kernel`` works where nothing is installed.
+The public surface is ``bound``, ``enough``, ``certify``, ``check``, ``audit`` and ``Problem``. Each is loaded when it
+is first used, so that importing the package costs nothing and ``python -m kvverify.kernel`` works where nothing is
+installed.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def bound_text(
         f"Class: {answer['tokens']} tokens, keys of {answer['key_dim']}, values of {answer['value_dim']}, "
         f"{problem_streams(answer)}; {error} with failure {answer['failure']}, logits to {answer['max_logit']}, "
         f"{answer['inputs']} inputs, body {answer['body']}, budget {answer['budget']}.",
-        f"Proved: {answer['verdict']} by the kernel, from {short(answer['family'])}.",
+        f"Proved: {answer['verdict']} by the kernel; keys of the bound: {short(answer['family'])}.",
     ]
     if written.at_least is not None:
         lines.append(f"Certificate: {written.at_least}")
