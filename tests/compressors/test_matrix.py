@@ -29,6 +29,10 @@ MATRIX: list[tuple[str, dict[str, Any], int | None]] = [
     ("random-eviction", {}, 16 * TOKENS * SCALARS // 2),
     ("random-eviction", {"keep": "2/3"}, 16 * (44 * 3 + 256 - 66 * 3) * SCALARS),
     ("sliding-window", {"window": 100}, 16 * 100 * SCALARS),
+    ("midpoint", {}, 1272 * TOKENS * 2),  # 64 log2(4800) + 64 log2(200), rounded up
+    ("midpoint", {"max_logit": 4, "tolerance": "1/16"}, 768 * TOKENS * 2),  # levels 128 and 32
+    ("dithered", {}, 1150 * TOKENS * 2),
+    ("dithered", {"max_logit": 4, "tolerance": "2^-4", "failure": "1/100", "body": "ball"}, None),
     ("transformers", {}, 16 * TOKENS * SCALARS),
     ("transformers", {"cache": "hqq", "bits": 4, "residual_length": 16}, None),
     ("transformers", {"cache": "hqq", "bits": 1, "residual_length": 16}, None),
@@ -102,7 +106,7 @@ def test_chunks_do_not_change_the_state(name: str, parameters: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("shape", [Shape(1, 1, 64, 64), Shape(2, 6, 32, 96), Shape(3, 3, 96, 32, batch=2)])
-@pytest.mark.parametrize("name", ["dense", "random-eviction", "sliding-window", "transformers"])
+@pytest.mark.parametrize("name", ["dense", "random-eviction", "sliding-window", "midpoint", "dithered", "transformers"])
 def test_shapes(name: str, shape: Shape) -> None:
     selftest(find(name), shape=shape)
 
