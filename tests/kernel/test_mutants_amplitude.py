@@ -131,7 +131,7 @@ FAULTS: dict[str, Change] = {
     **{f"{pool} of another key step": other_keys(pool) for pool in POOLS},
     **{f"a token less in {pool}": fewer(pool) for pool in POOLS},
     **{f"{pool} at a larger scale": stretched(pool) for pool in POOLS},
-    "no amplitudes": number("width", lambda _: 0), "amplitudes down to 0": number("width", lambda _: 1),
+    "amplitudes down to -1": number("width", lambda _: 2), "no amplitudes": number("width", lambda _: 0), "amplitudes down to 0": number("width", lambda _: 1),
     "negative width": number("width", lambda w: -w), "amplitudes below 0": number("width", lambda _: Fraction(9, 8)),
     "a little wider": number("width", lambda w: w + TINY),
     "a little steeper": number("strength", lambda s: s + TINY), "no lean": number("strength", lambda _: 0),
