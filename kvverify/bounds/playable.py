@@ -6,8 +6,8 @@ import os
 from fractions import Fraction
 from typing import Any
 
+from kvverify.bounds.candidate import Candidate
 from kvverify.bounds.certificate import build
-from kvverify.bounds.estimate import Candidate
 from kvverify.bounds.search import QUERY_BITS
 from kvverify.codes.base import SignKeys
 from kvverify.codes.counted_reed_muller import counted
