@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from kvverify.bounds import instance_bound
+from kvverify.bounds.ceiling import ceiling
 from kvverify.crosscheck.arb import Opinion
 from kvverify.kernel import document
+from kvverify.kernel.check import Verdict
+from kvverify.problem import Problem
 from kvverify.report import checks
 
 
@@ -49,3 +54,30 @@ def test_no_second_opinion_on_what_the_kernel_refuses(path: Path, monkeypatch: p
     path.write_text("{}")
     outcomes, _ = judged(Opinion("agrees", None, "", ()), path, monkeypatch)
     assert (outcomes[0].result.verdict.value, outcomes[0].opinion) == ("INVALID", None)
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "reason"),
+    [
+        ({}, Verdict.VALID, ""),
+        ({"state_bits_enough": "+1"}, Verdict.VALID, ""),
+        ({"state_bits_enough": "-1"}, Verdict.INVALID, "expected state_bits_enough"),
+        ({"claim": "state-bits", "state_bits_at_least": "0"}, Verdict.INVALID, "expected claim = 'state-bits'"),
+        ({"failure": "1/20"}, Verdict.INVALID, "expected failure = '1/20'"),
+    ],
+)
+def test_of_an_upper_bound_less_is_stronger(
+    change: dict[str, str], verdict: Verdict, reason: str, tmp_path: Path
+) -> None:
+    problem = Problem(64, 8, 8, Fraction(8), Fraction(1, 10), tolerance=Fraction(1, 16))
+    tree = ceiling(problem).certificate
+    assert tree is not None
+    document.write(tmp_path / "upper.json", tree)
+    wanted = dict(tree["statement"])
+    for name, value in change.items():
+        wanted[name] = str(int(wanted[name]) + int(value)) if value in ("+1", "-1") else value
+    (tmp_path / "expected.txt").write_text(json.dumps(wanted))
+    (outcome,) = checks.check_all([tmp_path / "upper.json"], expect=tmp_path / "expected.txt")
+    assert outcome.result.verdict is verdict
+    assert reason in outcome.result.reason
+    assert "<=" in outcome.result.claim
