@@ -16,8 +16,9 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from kvverify.bounds.key_files import KeyTensor, TensorFile, open_tensors
@@ -175,12 +176,23 @@ def _answers(survey: Survey, todo: list[Cell], workers: int) -> Iterator[tuple[C
     if min(workers, len(todo)) < 2:
         yield from ((cell, answer(survey, cell)) for cell in todo)
         return
-    pool = ProcessPoolExecutor(min(workers, len(todo)), get_context("spawn"))
+    pool = ProcessPoolExecutor(min(workers, len(todo)), get_context("spawn"), _end_with_parent)
     try:
         futures = {pool.submit(answer, survey, cell): cell for cell in todo}
         yield from ((futures[future], future.result()) for future in as_completed(futures))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """A worker ends when the process that started it was killed; it would wait for work for ever."""
+
+    def watch() -> None:
+        if (parent := parent_process()) is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def answer(survey: Survey, cell: Cell) -> dict[str, Any]:
