@@ -113,15 +113,15 @@ def _searched(
     begun = time.monotonic()
     budget = min(max_logit * (1 - 2.0**-16), MAX_SPREAD / 2)
     power, queries = _rounded(search(keys, budget, seconds=seconds, device=device), keys, max_logit)
-    payload = choose(_weights(queries * 2.0**power @ keys.T), gain)
+    payload, value = choose(_weights(queries * 2.0**power @ keys.T), gain)
     left = seconds - (time.monotonic() - begun)
     if 0 < len(payload) < len(keys) and left > 0:
         carries = np.isin(np.arange(len(keys)), payload)
         start = queries * 2.0**power
         found = search(keys, budget, carries=carries, start=start, seconds=left, device=device)
         again, better = _rounded(found, keys, max_logit)
-        chosen = choose(_weights(better * 2.0**again @ keys.T), gain)
-        if len(chosen) > len(payload):
+        chosen, total = choose(_weights(better * 2.0**again @ keys.T), gain)
+        if total > value:
             return again, better, chosen
     return power, queries, payload
 

@@ -74,6 +74,8 @@ def own_queries_bound(keys: KeyTensor, queries: KeyTensor, problem: Problem) -> 
         if result.verdict is Verdict.VALID and result.bits is not None:
             return FileBound(problem, result.bits, tree, _family(keys, queries, len(rows)), None, len(rows), files)
         reason = f"the kernel refused: {result.reason}"
+        if result.verdict is Verdict.INCOMPLETE:
+            break
         rows, columns = _leading(rows, columns)
     return _none(problem, reason)
 

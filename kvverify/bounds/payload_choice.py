@@ -13,8 +13,8 @@ _CAP = 2.0**40
 _BATCH = 16  # a round drops at most one part in so many; what was dropped too much comes back
 
 
-def choose(relative: np.ndarray, gain: float) -> np.ndarray:
-    """Indices of the payload, ascending, by Ostrowski's bound. Empty where no token gives anything.
+def choose(relative: np.ndarray, gain: float) -> tuple[np.ndarray, float]:
+    """(indices of the payload, ascending; bits a coordinate) by Ostrowski's bound: none where no token gives anything.
 
     ``relative`` (n, n + 1): weights relative to the target's, 1 on the diagonal, the asker's own last. ``gain``: g.
     """
@@ -24,8 +24,8 @@ def choose(relative: np.ndarray, gain: float) -> np.ndarray:
     order = np.argsort(-single)
     few = _add(weights, single, np.zeros(len(single), dtype=bool), order)
     many = _add(weights, single, _drop(weights, single), order)
-    best = max(few, many, key=lambda chosen: _total(weights, single, chosen))
-    return np.flatnonzero(best) if _total(weights, single, best) > 0 else np.zeros(0, dtype=int)
+    total, best = max(((_total(weights, single, chosen), chosen) for chosen in (few, many)), key=lambda pair: pair[0])
+    return (np.flatnonzero(best), total) if total > 0 else (np.zeros(0, dtype=int), 0.0)
 
 
 def choose_by_determinant(relative: np.ndarray, gain: float, most: int) -> np.ndarray:

@@ -130,7 +130,9 @@ def test_dropping_is_best_on_all_subsets() -> None:
             return float((gain + np.log2(1 - off) - np.log2(weights[chosen].sum(axis=1))).sum())
 
         best = max(total([j for j in range(6) if mask >> j & 1]) for mask in range(64))
-        mine = total(choose(weights, gain).tolist())
+        chosen, stated = choose(weights, gain)
+        mine = total(chosen.tolist())
+        assert stated == pytest.approx(mine, abs=1e-9)
         assert mine >= 0.6 * best
         worse += mine < best - 1e-9
     assert worse <= 6
