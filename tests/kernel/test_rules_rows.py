@@ -64,6 +64,26 @@ def test_scores_are_the_products(data: st.DataObject, dim: int, tokens: int, num
             list(scores.floors(highest - unit / 3))
 
 
+@pytest.mark.parametrize("bits", [8, 30, 53])
+def test_scores_of_several_blocks_of_queries(bits: int) -> None:
+    random = np.random.default_rng(bits)
+    queries, keys = (random.integers(-(1 << bits), 1 << bits, size=(n, 5)).tolist() for n in (600, 7))
+    unit = Fraction(1, 1 << 2 * bits)
+    exact = [[sum(a * b for a, b in zip(q, k, strict=True)) for k in keys] for q in queries]
+    found = list(Scores(context(), queries, keys, unit).floors(Fraction(5)))
+    assert [list(row) for row in found] == [[x << CELL >> 2 * bits for x in row] for row in exact]
+    highest = max(abs(x) for row in exact for x in row)
+    with pytest.raises(Rejected):  # in whichever block it is
+        list(Scores(context(), queries, keys, unit).floors((highest - Fraction(1, 2)) * unit))
+
+
+def test_work_is_refused_before_it_is_done() -> None:
+    short = context()
+    short.work = 10**5
+    with pytest.raises(OverLimit, match="units of work"):
+        Scores(short, [[1] * 128] * 4096, [[1] * 128] * 512, Fraction(1))
+
+
 def test_a_unit_that_is_no_dyadic_number_is_over_a_limit() -> None:
     with pytest.raises(OverLimit, match="power of two"):
         Scores(context(), [[1]], [[1]], Fraction(1, 3))
