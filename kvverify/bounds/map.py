@@ -7,6 +7,7 @@ only. Results are lines of a file, so that a map that was stopped goes on where 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -32,6 +33,7 @@ from kvverify.problem import Problem
 
 FLOORS = ("keys", "queries")
 CELLS = "cells.jsonl"
+_MAX_HEADER = 1 << 24  # bytes
 _SCHEMA = "kvverify-map-cells/1"
 
 Progress = Callable[[str, float], None]
@@ -84,9 +86,8 @@ def draw(survey: Survey, folder: Path, workers: int = 1, progress: Progress | No
     a reason, where nothing is proved), tokens that carry values, certificate, seconds. Raises UsageError where the file
     has no keys or the folder holds another map.
     """
-    source = open_tensors(survey.capture)
-    cells = _cells(survey, source)
-    lines = _Lines(folder / CELLS, _about(survey, source))
+    cells = _cells(survey, _opened(survey.capture))
+    lines = _Lines(folder / CELLS, _about(survey))
     todo = [cell for cell in cells if cell.known_as() not in lines.known]
     begun = time.monotonic()
     for done, (cell, answer) in enumerate(_answers(survey, todo, workers), 1):
@@ -102,9 +103,27 @@ def draw(survey: Survey, folder: Path, workers: int = 1, progress: Progress | No
 
 def metadata(capture: Path) -> dict[str, str]:
     """What ``kvverify capture`` wrote of the model and the text; empty for a file from elsewhere."""
-    with capture.open("rb") as stream:
-        kept = json.loads(stream.read(int.from_bytes(stream.read(8), "little"))).get("__metadata__", {})
+    kept = _header(capture)[0].get("__metadata__")
     return {str(name): str(text) for name, text in kept.items()} if isinstance(kept, dict) else {}
+
+
+def _opened(capture: Path) -> TensorFile:
+    """A capture of any size, without its digest: certificates refer to small copies, which are read strictly."""
+    header, start = _header(capture)
+    return TensorFile(capture, {name: entry for name, entry in header.items() if name != "__metadata__"}, start, "")
+
+
+def _header(capture: Path) -> tuple[dict[str, Any], int]:
+    """(header, where the tensors begin) of a safetensors file. Raises UsageError."""
+    with capture.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        try:
+            header = json.loads(stream.read(length if length <= _MAX_HEADER else 0).decode())
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{capture}: not a safetensors file ({error})") from None
+    if not isinstance(header, dict):
+        raise UsageError(f"{capture}: not a safetensors file (its header is no object)")
+    return header, 8 + length
 
 
 def _cells(survey: Survey, source: TensorFile) -> list[Cell]:
@@ -114,13 +133,13 @@ def _cells(survey: Survey, source: TensorFile) -> list[Cell]:
     wanted = found if survey.layers is None else list(survey.layers)
     if absent := sorted(set(wanted) - set(found)):
         raise UsageError(f"{survey.capture}: --layers: {absent[0]} given, it has layers {found[0]} to {found[-1]}")
-    recorded = set(source.layers("queries"))
     cells = []
     for layer in wanted:
-        kv_heads, dim = source.heads(layer, "keys"), _last(source, layer)
+        keys, queries, values = (f"layers.{layer}.{kind}" for kind in ("keys", "queries", "values"))
+        kv_heads, dim = _shape(source, keys)[0], _shape(source, values if values in source.header else keys)[2]
         cells += [Cell("keys", layer, h, h, eps, dim) for h in range(kv_heads) for eps in survey.tolerances]
-        if layer in recorded:
-            heads = source.heads(layer, "queries")
+        if queries in source.header:
+            heads = _shape(source, queries)[0]
             if heads % kv_heads:
                 raise UsageError(f"{survey.capture}: layer {layer} has {heads} query heads for {kv_heads} KV heads")
             group = heads // kv_heads
@@ -131,16 +150,19 @@ def _cells(survey: Survey, source: TensorFile) -> list[Cell]:
     return cells
 
 
-def _last(source: TensorFile, layer: int) -> int:
-    """The values' dimension; the keys' where no values are kept."""
-    kept = f"layers.{layer}.values" if f"layers.{layer}.values" in source.header else f"layers.{layer}.keys"
-    return int(source.header[kept]["shape"][-1])
+def _shape(source: TensorFile, name: str) -> tuple[int, int, int]:
+    match source.header[name]:
+        case {"shape": [int(heads), int(tokens), int(dim)]} if min(heads, tokens, dim) >= 1:
+            return heads, tokens, dim
+    raise UsageError(f"{source.path}: {name} is no tensor of shape (heads, tokens, dim)")
 
 
-def _about(survey: Survey, source: TensorFile) -> dict[str, Any]:
+def _about(survey: Survey) -> dict[str, Any]:
     """What lines of one file share: of another capture or budget they would be another map."""
+    with survey.capture.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return {
-        "schema": _SCHEMA, "capture_sha256": source.sha256, "max_logit": str(survey.max_logit),
+        "schema": _SCHEMA, "capture_sha256": digest, "max_logit": str(survey.max_logit),
         "failure": str(survey.failure), "inputs": survey.inputs, "seconds": survey.seconds,
         "certificates": survey.certificates is not None,
     }  # fmt: skip
@@ -219,7 +241,7 @@ def answer(survey: Survey, cell: Cell) -> dict[str, Any]:
 
 
 def _bound(survey: Survey, cell: Cell, folder: Path) -> FileBound:
-    source = open_tensors(survey.capture)
+    source = _opened(survey.capture)
     keys = _alone(source, cell.layer, "keys", cell.kv_head, folder)
     queries = None if cell.floor == "keys" else _alone(source, cell.layer, "queries", cell.head, folder)
     tokens, dim = keys.values.shape

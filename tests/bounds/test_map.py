@@ -144,6 +144,13 @@ def test_odd_files_are_one_line(tmp_path: Path) -> None:
     refused(survey(capture(tmp_path / "q", rest)), r"no tensor layers\.I\.keys there")
     refused(survey(capture(tmp_path / "k", keys), floors=("queries",)), r"no tensor layers\.I\.queries there")
     refused(survey(capture(tmp_path / "c"), layers=(0, 2)), "--layers: 2 given, it has layers 0 to 1")
+    refused(
+        survey(capture(tmp_path / "m", {"layers.0.keys": whole["layers.0.keys"][0]})), r"layers\.0\.keys is no tensor"
+    )
+    (tmp_path / "list").write_bytes((2).to_bytes(8, "little") + b"[]")
+    refused(survey(tmp_path / "list"), "its header is no object")
+    (tmp_path / "long").write_bytes((1 << 60).to_bytes(8, "little") + b"{}")
+    refused(survey(tmp_path / "long"), "long: not a safetensors file")
     whole["layers.0.queries"] = whole["layers.0.queries"][:3]
     refused(survey(capture(tmp_path / "h", whole)), "layer 0 has 3 query heads for 2 KV heads")
     assert metadata(tmp_path / "c") == {}
