@@ -82,7 +82,7 @@ def own_keys_bound(keys: KeyTensor, problem: Problem, *, seconds: float = SECOND
             reason = f"the kernel refused: {result.reason}"
         elif result.bits >= 1:
             used = len(candidate.rows.payload)
-            return FileBound(problem, result.bits, tree, _family(keys, used), None, used, files)
+            return FileBound(problem, result.bits, tree, used_tokens(keys, used), None, used, files)
     return _none(problem, reason)
 
 
@@ -99,11 +99,12 @@ def _none(problem: Problem, reason: str) -> FileBound:
     return FileBound(problem, Fraction(0), None, "own keys", reason)
 
 
-def _family(keys: KeyTensor, used: int) -> str:
+def used_tokens(keys: KeyTensor, used: int) -> str:
+    """What became of the tokens, in 60 characters: a report cuts longer lines."""
     tokens = len(keys.values)
-    repeated = tokens - len(np.unique(keys.values, axis=0))
-    twice = f" ({repeated} with the key of another token)" if repeated else ""
-    return f"own keys: {used} of {tokens} tokens carry values, {tokens - used} dropped{twice}"
+    alike = tokens - len(np.unique(keys.values, axis=0))
+    found = f"{used} of {tokens} own keys carry values, {tokens - used} dropped"
+    return f"{found}, {alike} alike" if alike else found
 
 
 def _searched(

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from kvverify.bounds.key_files import KeyTensor
-from kvverify.bounds.own_keys import MAX_SPREAD, value_gain
+from kvverify.bounds.own_keys import MAX_SPREAD, used_tokens, value_gain
 from kvverify.bounds.own_steps import attention_step, certificate, determinant_step, rows_of, short
 from kvverify.bounds.preconditioner import MAX_ROWS, factorise
 from kvverify.bounds.queries import own_score
@@ -72,7 +72,8 @@ def own_queries_bound(keys: KeyTensor, queries: KeyTensor, problem: Problem) -> 
             break
         result = verdict(tree, [keys, queries], files)
         if result.verdict is Verdict.VALID and result.bits is not None:
-            return FileBound(problem, result.bits, tree, _family(keys, queries, len(rows)), None, len(rows), files)
+            family = f"{used_tokens(keys, len(rows))}, own queries"
+            return FileBound(problem, result.bits, tree, family, None, len(rows), files)
         reason = f"the kernel refused: {result.reason}"
         if result.verdict is Verdict.INCOMPLETE:
             break
@@ -100,14 +101,6 @@ def _attention(scores: np.ndarray) -> np.ndarray:
 def _leading(rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     kept = int(len(rows) * _SHRINK)
     return rows[:kept], columns[:kept]
-
-
-def _family(keys: KeyTensor, queries: KeyTensor, used: int) -> str:
-    tokens = len(keys.values)
-    return (
-        f"own keys and queries: {used} of {tokens} tokens carry values, {tokens - used} dropped; "
-        f"{used} of {len(queries.values)} queries read them"
-    )
 
 
 def _none(problem: Problem, reason: str) -> FileBound:

@@ -19,6 +19,7 @@ import numpy as np
 
 from kvverify.bounds.key_files import KeyTensor, safetensors
 from kvverify.bounds.search import Bound
+from kvverify.errors import UsageError
 from kvverify.kernel import document
 from kvverify.kernel.check import Result, check
 
@@ -57,22 +58,32 @@ def witness(kind: str, tensors: dict[str, np.ndarray]) -> tuple[str, str, bytes]
 
 
 def verdict(tree: dict[str, Any], sources: Iterable[KeyTensor], files: dict[str, bytes]) -> Result:
-    """The kernel's verdict, from a temporary folder that holds the sources' files and ``files``."""
-    paths = {source.path for source in sources}
-    if not files and len({path.parent for path in paths}) == 1:
-        return check(tree, next(iter(paths)).parent)
+    """The kernel's verdict, from a temporary folder that holds the sources' files and ``files``.
+
+    Raises UsageError where two sources are different files of one name, which no certificate can tell apart.
+    """
+    borrowed: dict[str, KeyTensor] = {}
+    for source in sources:
+        other = borrowed.setdefault(source.path.name, source)
+        if other.reference["sha256"] != source.reference["sha256"]:
+            raise UsageError(f"{source.path} and {other.path}: two files of one name; they must fit in one folder")
+    folders = {source.folder for source in borrowed.values()}
+    if not files and len(folders) == 1:
+        return check(tree, folders.pop())
     with tempfile.TemporaryDirectory(prefix="kvverify-") as name:
         folder = Path(name)
-        for path in paths:
-            _borrow(path.resolve(), folder / path.name)
+        for file, source in borrowed.items():
+            _borrow(source.path.resolve(), folder / file)
         for file, data in files.items():
-            (folder / file).write_bytes(data)
+            with (folder / file).open("xb") as stream:
+                stream.write(data)
         return check(tree, folder)
 
 
 def _borrow(source: Path, target: Path) -> None:
-    """The same bytes under another name: a hard link where the file system can, else a copy."""
+    """The same bytes under another name, which is not taken: a hard link where the file system can, else a copy."""
     try:
         os.link(source, target)
     except OSError:
-        shutil.copyfile(source, target)
+        with source.open("rb") as data, target.open("xb") as copy:
+            shutil.copyfileobj(data, copy)

@@ -90,6 +90,21 @@ def test_files_that_were_changed(tmp_path: Path) -> None:
     assert check(found.certificate, tmp_path).verdict is Verdict.VALID
 
 
+def test_files_of_one_name(tmp_path: Path) -> None:
+    """Equal files in two folders are one; different ones are refused, and neither is touched."""
+    folders = [tmp_path / name for name in ("keys", "queries")]
+    for folder in folders:
+        folder.mkdir()
+    (keys, _), (_, queries) = (recorded(folder, KEYS, 2 * KEYS) for folder in folders)
+    question = Problem(*KEYS.shape, 1, Fraction(99), Fraction(0), tolerance=Fraction(1, 100))
+    assert own_queries_bound(keys, queries, question).bits > 0
+    _, queries = recorded(folders[1], KEYS, 3 * KEYS)
+    before = [file.path.read_bytes() for file in (keys, queries)]
+    with pytest.raises(UsageError, match="two files of one name"):
+        own_queries_bound(keys, queries, question)
+    assert [file.path.read_bytes() for file in (keys, queries)] == before
+
+
 def test_wrong_use(tmp_path: Path) -> None:
     keys, queries = recorded(tmp_path, KEYS, KEYS)
     question = Problem(*KEYS.shape, 1, Fraction(99), Fraction(0), tolerance=Fraction(1, 10), inputs="bf16")

@@ -111,7 +111,7 @@ def test_queries_of_a_file(tmp_path: Path) -> None:
     output = tmp_path / "c.json"
     answer = kvverify(*words, "--output", output, "--json").json
     assert (answer["verdict"], answer["budget"]) == ("VALID", "own-queries")
-    assert "of 12 tokens carry values" in answer["family"]
+    assert "of 12 own keys carry values" in answer["family"]
     assert kvverify("check", output).code == 0
     assert json.loads(output.read_text())["statement"]["queries"]["head"] == "0"  # the queries that are the keys
     best = kvverify(*words, "--query-head", 0, "--json").json["state_bits_at_least"]
