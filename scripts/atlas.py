@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from threading import Thread
 
@@ -56,6 +56,8 @@ def run(path: Path, cells: list[Cell], known: dict[Cell, Record], workers: int) 
             where += f"error {cell.tolerance}, failure {cell.failure}: {record['seconds']} s"
             print(f"{done}/{len(cells)}, {left / 60:.0f} min left; {where}", file=sys.stderr, flush=True)
     except KeyboardInterrupt:
+        for worker in active_children():  # they write nothing
+            worker.terminate()
         print(f"stopped; {len(known)} cells are kept, the same command goes on", file=sys.stderr)
         return False
     finally:

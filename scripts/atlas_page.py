@@ -35,9 +35,9 @@ methods stands in [beyond.md](beyond.md).
 LEGEND = """\
 ## Where the gap comes from
 
-With g = D(Bern(delta) || Bern(1 - eps)) bits a scalar, no bound by volumes passes 2 d g bits a token. The lower bound \
-stays below it, the upper bound above it; what lies between is split without rest, from the numbers in the \
-certificates (floats: a description, no bound):
+With g = D(Bern(delta) || Bern(1 - eps)) bits a read, one read for each scalar proves at most 2 d g bits a token. The \
+lower bound stays below that, the upper bound above it; what lies between is split without rest, from the numbers in \
+the certificates (floats: a description, no bound):
 
 | part | bits a token | what would take it away |
 |---|---|---|
