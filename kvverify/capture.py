@@ -281,6 +281,8 @@ def _recording(recorder: _Recorder) -> Iterator[_Recorder]:
 @contextmanager
 def _tensor_file(target: Path) -> Iterator[BinaryIO]:
     """A stream that becomes ``target`` when all went well, and nothing otherwise."""
+    if target.is_dir():
+        raise UsageError(f"{target} cannot be written: Is a directory")
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     except OSError as error:

@@ -208,6 +208,8 @@ def test_the_command(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     kvverify(*words, "--later", 13).refuses(2, "it has 32 tokens, 33 are needed")
     kvverify("capture", tmp_path / "no", "--text", llama.parent / "text").refuses(2, "no: a folder with config.json")
     kvverify(*words[:-4], "--output", tmp_path / "no" / "c", *words[-2:], "--later", 12).refuses(2, "cannot be written")
+    there = kvverify(*words, "--later", 12, "--output", tmp_path)
+    there.refuses(2, f"{tmp_path} cannot be written: Is a directory")
     kvverify("capture", llama, "--text", tmp_path / "absent").refuses(2, "absent: No such file")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "transformers" else name)
     kvverify(*words).refuses(2, "a capture needs transformers: pip install 'kvverify[audit,caches]'")
