@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 from dataclasses import dataclass, replace
@@ -18,22 +19,36 @@ from kvverify.kernel.check import Result, Verdict, check
 
 _BOUNDS = {"state-bits-enough": "state_bits_enough"}  # of a claim; every other claim has the one below
 _BOUND = "state_bits_at_least"
+_SIDES = re.compile(r"(?P<test>.+) \((?P<found>.+ against .+)\)", re.DOTALL)  # as the kernel says no to an inequality
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One certificate: the kernel's result, the second opinion ("agrees", "undecided"; None unless VALID), seconds."""
+    """One certificate: the kernel's result, the second opinion ("agrees", "undecided"; None unless VALID), seconds.
+
+    ``rule`` is that of the step that did not hold, ``line`` the one that names this step in the file (1: no such step).
+    """
 
     path: Path
     result: Result
     opinion: str | None
     seconds: float
+    rule: str | None = None
+    line: int = 1
 
 
 def check_all(
-    paths: list[Path], *, files: Path | None = None, changed_since: str | None = None, expect: Path | None = None
+    paths: list[Path],
+    *,
+    files: Path | None = None,
+    changed_since: str | None = None,
+    expect: Path | None = None,
+    only_certificates: bool = False,
 ) -> list[Outcome]:
-    """Check every certificate below the paths. Raises UsageError where there is none."""
+    """Check every certificate below the paths. Raises UsageError where there is none.
+
+    ``only_certificates`` leaves out files that nowhere name the format; what cannot be read is kept.
+    """
     found = [file for path in paths for file in _certificates(path)]
     if not found:
         raise UsageError(f"no certificate (*.json) found in {', '.join(map(str, paths))}")
@@ -42,6 +57,8 @@ def check_all(
     if changed_since is not None:
         changed = _changed(changed_since)
         found = [file for file in found if not changed.isdisjoint(_rests_on(file, files))]
+    if only_certificates:
+        found = [file for file in found if _names_the_format(file)]
     wanted = None if expect is None else _statement(expect)
     return [_check(file, files, wanted) for file in dict.fromkeys(found)]
 
@@ -68,6 +85,14 @@ def is_certificate(path: Path) -> bool:
     except (document.Malformed, document.OverLimit):
         return False
     return str(tree.get("format", "")).startswith("kvverify-certificate")
+
+
+def _names_the_format(path: Path) -> bool:
+    """Looser than ``is_certificate``: a certificate that was cut or garbled is still to be judged."""
+    try:
+        return b"kvverify-certificate" in _read(path)
+    except OSError:
+        return True
 
 
 def _rests_on(file: Path, files: Path | None) -> set[Path]:
@@ -134,7 +159,16 @@ def _check(path: Path, files: Path | None, wanted: dict[str, Any] | None) -> Out
             result = replace(result, verdict=Verdict.INVALID, step=second.step, reason=reason)
         elif wanted is not None:
             result = _compare(result, json.loads(data)["statement"], wanted)
-    return Outcome(path, result, opinion, time.perf_counter() - begin)
+    return Outcome(path, result, opinion, time.perf_counter() - begin, *_place(data, result.step))
+
+
+def _place(data: bytes, step: str | None) -> tuple[str | None, int]:
+    """The rule of a step, and the line of the file that names the step."""
+    if step is None:
+        return None, 1
+    rule = next((one.rule for one in document.read(data).steps if one.id == step), None)
+    lines = data.decode().split("\n")
+    return rule, next((number for number, line in enumerate(lines, 1) if f'"id": "{step}"' in line), 1)
 
 
 def _read(path: Path) -> bytes:
@@ -190,6 +224,27 @@ def checks_text(outcomes: list[Outcome]) -> str:
     )
 
 
+def failure_text(outcome: Outcome) -> str:
+    """Why one certificate is not VALID, for people: file, claim, step and rule, what was needed and what was found."""
+    result = outcome.result
+    needed = _SIDES.fullmatch(result.reason)
+    rule = f" (rule {document.short(outcome.rule)})" if outcome.rule else ""
+    rows = {
+        "claim": result.claim,
+        "step": f"{result.step}{rule}" if result.step else "",
+        "needed": needed["test"] if needed else "",
+        "found": needed["found"] if needed else "",
+        "reason": "" if needed else result.reason,
+        "right": (
+            "a readable file within the checker's limits, beside the files that it names; undecided is not proved"
+            if result.verdict is Verdict.INCOMPLETE
+            else "a certificate of which every step holds and proves the claim, as kvverify certify writes it"
+        ),
+    }
+    lines = [f"  {name:7} {words}" for name, words in rows.items() if words]
+    return "\n".join([f"{result.verdict.value} {printable(str(outcome.path))}", *lines])
+
+
 def junit_bytes(outcomes: list[Outcome]) -> bytes:
     """A JUnit report: INVALID is a failure, INCOMPLETE an error (never a skip, which reads as success)."""
     counts = checks_json(outcomes)["counts"]
@@ -199,16 +254,16 @@ def junit_bytes(outcomes: list[Outcome]) -> bytes:
     )  # fmt: skip
     for outcome in outcomes:
         case = ElementTree.SubElement(
-            suite, "testcase", classname="certificate", name=_xml(str(outcome.path)), time=f"{outcome.seconds:.3f}"
+            suite, "testcase", classname="certificate", name=printable(str(outcome.path)), time=f"{outcome.seconds:.3f}"
         )
         kind = {Verdict.INVALID: "failure", Verdict.INCOMPLETE: "error"}.get(outcome.result.verdict)
         if kind:
             message = f"{outcome.result.step or ''} {outcome.result.reason}".strip()
-            ElementTree.SubElement(case, kind, message=_xml(message))
+            ElementTree.SubElement(case, kind, message=printable(message)).text = failure_text(outcome)
     report: bytes = ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
     return report
 
 
-def _xml(text: str) -> str:
-    """What XML cannot hold (control characters, bytes that are no UTF-8) as backslash escapes."""
+def printable(text: str) -> str:
+    """What XML and JSON cannot hold (control characters, bytes that are no UTF-8) as backslash escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
