@@ -1,0 +1,165 @@
+"""From a certificate's file to what is to be said of it: verdict first, then the steps as far as they hold."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from importlib.util import find_spec
+from pathlib import Path
+
+from kvverify.errors import UsageError
+from kvverify.kernel import document
+from kvverify.kernel.check import Result, Verdict, check
+from kvverify.report.explain import statement
+from kvverify.report.explain.numbers import Field, Side, fields, figure, name
+from kvverify.report.explain.rules import TEMPLATES
+from kvverify.report.explain.template import Lemma, filled
+
+_CONCLUSION = ("state_bits_", "the last step gives")  # how the kernel's reason begins when all steps hold
+_TWICE = "a second step of this name"
+
+
+@dataclass(frozen=True)
+class StepText:
+    """One step. ``holds`` is None where that could not be decided; ``lemma`` is None for an unknown rule."""
+
+    id: str
+    rule: str
+    uses: tuple[tuple[str, str], ...]
+    says: tuple[str, ...]
+    fields: tuple[Field, ...]
+    lemma: Lemma | None
+    holds: bool | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """All that a page says. ``steps`` end with the one that fails; ``opinion`` is None where none was asked for."""
+
+    file: str
+    digest: str | None
+    result: Result
+    fields: document.Node
+    claim: tuple[str, ...]
+    problem: tuple[str, ...]
+    steps: tuple[StepText, ...]
+    conclusion: tuple[str, ...]
+    opinion: str | None
+    python: str
+    not_said: tuple[str, ...]
+
+
+def explain(path: Path, files: Path | None = None) -> Explanation:
+    """Check the certificate at ``path`` and explain it. ``files``: folder of the files that it refers to, in place of
+    its own. Raises UsageError where there is no such file, OSError where it cannot be read.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; a certificate is needed")
+    if files is not None and not files.is_dir():
+        raise UsageError(f"--files {files}: no such folder")
+    with path.open("rb") as stream:
+        data = stream.read(document.MAX_BYTES + 1)
+    folder = path.parent if files is None else files
+    result, opinion = _judged(data, folder)
+    try:
+        found = document.read(data)
+    except (document.Malformed, document.OverLimit):
+        found = document.Document({}, (), "")
+    claimed = result.statement
+    return Explanation(
+        file=name(path), digest=found.digest or None, result=result, fields=found.statement,
+        claim=() if claimed is None else tuple(statement.claim(claimed)),
+        problem=() if claimed is None else tuple(statement.problem(claimed)),
+        steps=_steps(found, result), conclusion=_conclusion(result), opinion=opinion,
+        python=platform.python_version(),
+        not_said=() if claimed is None else tuple(statement.not_said(claimed, found.steps[-1].rule)),
+    )  # fmt: skip
+
+
+def _judged(data: bytes, folder: Path) -> tuple[Result, str | None]:
+    """The kernel's result, and Arb's opinion where the kernel says VALID and python-flint is installed."""
+    result = check(data, folder)
+    if result.verdict is not Verdict.VALID or find_spec("flint") is None:
+        return result, None
+    from kvverify.crosscheck.arb import CONTRARY, second_opinion
+
+    second = second_opinion(data, folder)
+    if second.verdict == CONTRARY:
+        reason = f"the second opinion proves the contrary: {second.reason}"
+        result = replace(result, verdict=Verdict.INVALID, step=second.step, reason=reason, bits=None)
+    return result, second.verdict
+
+
+def _steps(found: document.Document, result: Result) -> tuple[StepText, ...]:
+    """Every step up to the one where the kernel stopped."""
+    if result.statement is None:
+        return ()
+    reached = len(found.steps) if result.verdict is Verdict.VALID else _reached(found, result)
+    words = {f"s.{key}": number.shown for key, number in statement.figures(result.statement).items()}
+    texts = [_step(step, words) for step in found.steps[:reached]]
+    if result.verdict is not Verdict.VALID and not result.reason.startswith(_CONCLUSION):
+        texts[-1] = replace(texts[-1], holds=False if result.verdict is Verdict.INVALID else None)
+    return tuple(texts)
+
+
+def _reached(found: document.Document, result: Result) -> int:
+    """How many steps to show: the last is the one that the kernel names. Its rule ran, or was refused before it."""
+    ran = len(result.rules)
+    if ran and found.steps[ran - 1].id == result.step and result.reason != _TWICE:
+        return ran
+    places = [i for i, step in enumerate(found.steps, 1) if step.id == result.step and i > ran]
+    return places[0] if places else next(i for i, step in enumerate(found.steps, 1) if step.id == result.step)
+
+
+def _step(step: document.Step, words: dict[str, str]) -> StepText:
+    template = TEMPLATES.get(step.rule)
+    sides = template.sides if template else {}
+    shown = fields(step.given, sides) + fields(step.gives, sides)
+    called = words | {f"uses.{key}": name(used) for key, used in step.uses.items()}
+    for part in shown:
+        called |= part.words
+    says, lemma = ["The kernel knows no rule of this name."], None
+    if template is not None:
+        says = filled(template.says, called)
+        lemma = template.cases.get(str(step.given.get(template.by)), template.lemma)
+    uses = tuple((name(key), name(used)) for key, used in step.uses.items())
+    return StepText(name(step.id), name(step.rule), uses, tuple(says), tuple(shown), lemma, True)
+
+
+def _conclusion(result: Result) -> tuple[str, ...]:
+    """What the last step gives against what is claimed."""
+    claimed = result.statement
+    if claimed is None or result.bits is None:
+        return ()
+    if claimed.state_bits_enough is None:
+        proved = figure(result.bits, Side.DOWN).brief
+        least = figure(Fraction(claimed.state_bits_at_least), Side.UP).brief
+        return (
+            f"The last step proves at least {proved} bits. The statement claims at least {least}: no more than that.",
+        )
+    proved = figure(result.bits, Side.UP).brief
+    most = figure(Fraction(claimed.state_bits_enough), Side.DOWN).brief
+    return (f"The last step proves that {proved} bits are enough. The statement claims {most}: no fewer than that.",)
+
+
+def trust(found: Explanation) -> list[str]:
+    """What the verdict rests on."""
+    rests = found.result.trust
+    says = [
+        f"The kernel, digest `{rests['kernel'][0]}`, run by Python {found.python} with its standard library alone.",
+        *(f"Rule file `{rule.split()[0]}`, digest `{rule.split()[1]}`." for rule in rests["rules"]),
+        "No cited lemma is taken on trust by the kernel: what a step uses is proved in docs/proofs/ and computed anew.",
+    ]
+    if found.result.verdict is not Verdict.VALID and found.opinion is None:
+        return [*says, "No second opinion was asked for, as the kernel did not say VALID."]
+    if found.opinion is None:
+        return [*says, "No second opinion: python-flint is not installed."]
+    return [*says, f"Second opinion, other code on Arb (python-flint): it {_OPINIONS[found.opinion]}."]
+
+
+_OPINIONS = {
+    "agrees": "proves every step anew and agrees",
+    "undecided": "found nothing false, but left a step undecided",
+    "contrary": "proves the contrary",
+}
