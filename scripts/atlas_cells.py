@@ -28,7 +28,7 @@ SETTINGS = ((1 << 12, 16), (1 << 17, 16), (1 << 17, 24), (1 << 20, 32))
 OTHERS = (("ball", "real"), ("cube", "bf16"), ("ball", "bf16"))
 
 Record = dict[str, Any]
-"""A cell's line: its coordinates, ``lower``, ``joint``, ``upper`` (bits of state), ``parts``, ``why``, versions."""
+"""A cell's line: its coordinates, ``lower``, ``joint``, ``upper`` (bits of state), ``parts``, ``why``, ..."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,7 @@ def compute(cell: Cell) -> Record:
     joint = lower
     if cell.central and _method(bound) == "amplitude":
         joint = _accepted(best_bound(problem, method="joint").certificate, rules)
-    parts = _parts(problem, bound, most) if lower and upper else []
-    parts.sort(key=lambda part: -part[1])
+    above, below = (_above(problem, most), _Below(problem, bound).parts()) if lower and upper else ([], [])
     return {
         **asdict(cell),
         "lower": {"state_bits_at_least": lower, "method": _method(bound), "family": bound.family},
@@ -114,8 +113,9 @@ def compute(cell: Cell) -> Record:
             "state_bits_enough": upper, "method": most.method, "key_levels": most.key_levels,
             "value_levels": most.value_levels,
         },
-        "why": parts[0][2] if parts else bound.reason or most.reason,
-        "parts": {name: round(bits, 2) for name, bits, _ in parts},
+        "parts": {name: round(bits, 2) for name, bits, _ in sorted([*above, *below], key=_size)},
+        "why": {min(side, key=_size)[0]: min(side, key=_size)[2] for side in (above, below) if side},
+        "reason": bound.reason or most.reason,
         "seconds": round(time.process_time() - start, 1),
         "version": kvverify.__version__,
         "rules": dict(sorted(rules.items())),
@@ -143,47 +143,55 @@ Part = tuple[str, float, str]
 """Name, bits a token, and what it is in words."""
 
 
-def _parts(problem: Problem, bound: Bound, most: Ceiling) -> list[Part]:
-    """Upper minus lower, bits a token, in parts. Between both stands (key_dim + value_dim) g, which no volume passes.
+def _size(part: Part) -> float:
+    """Largest first."""
+    return -part[1]
 
-    Floats: a description of two proved numbers, no bound itself.
+
+def _gain(problem: Problem) -> float:
+    """g: between both bounds stands (key_dim + value_dim) g, what one read for each scalar proves at most."""
+    return divergence(float(problem.tolerance or 0), float(problem.failure))
+
+
+def _above(problem: Problem, most: Ceiling) -> list[Part]:
+    """What an upper bound takes beyond (key_dim + value_dim) g, by its levels.
+
+    Floats, here and below: a description of two proved numbers, no bound itself.
     """
-    g = divergence(float(problem.tolerance or 0), float(problem.failure))
-    width = problem.key_dim + problem.value_dim
-    key, value = math.log2(most.key_levels), math.log2(most.value_levels)
+    g, width = _gain(problem), problem.key_dim + problem.value_dim
+    key, value, error = math.log2(most.key_levels), math.log2(most.value_levels), -math.log2(problem.tolerance or 1)
     whole = float(most.bits_per_token or 0) - problem.key_dim * key - problem.value_dim * value
-    above: list[Part] = [
+    return [
         (
             "precision", problem.key_dim * (key - value),
             f"keys are kept {key - value:.1f} bits a coordinate finer than values, for logits to {problem.max_logit}",
         ),
-        ("quantiser", width * (value - g), f"values are kept at {value:.2f} bits a coordinate, where g is {g:.2f}"),
+        ("failure", width * (error - g), f"reads that may fail give {g:.2f} bits instead of {error:.2f}"),
+        ("quantiser", width * (value - error), f"values are kept in {value:.2f} bits, not {error:.2f}"),
         ("whole bits", whole, "a token takes whole bits"),
     ]  # fmt: skip
-    return above + list(_Below(problem, bound, g).parts())
 
 
 class _Below:
     """What a lower bound loses of (key_dim + value_dim) g, by the numbers in its certificate."""
 
-    def __init__(self, problem: Problem, bound: Bound, g: float) -> None:
+    def __init__(self, problem: Problem, bound: Bound) -> None:
         assert bound.certificate is not None
-        self.problem, self.g, self.bits = problem, g, float(bound.bits_per_token)
+        self.problem, self.g, self.bits = problem, _gain(problem), float(bound.bits_per_token)
         self.steps = {step["id"]: step for step in bound.certificate["steps"]}
         self.last = bound.certificate["steps"][-1]
         budget = next(step for step in self.steps.values() if step["rule"] == "budget")
         self.payload = int(budget["given"]["payload"])
         self.width = float(Fraction(self.last["given"].get("width", 0)))
 
-    def parts(self) -> Iterator[Part]:
-        """Each times the share of tokens that carry a secret; the rest is what the other tokens would."""
+    def parts(self) -> list[Part]:
+        """Each times the share of tokens that carry a secret; what the other tokens would have, as pads."""
         share = self.payload / self.problem.tokens
         ideal = (self.problem.key_dim + self.problem.value_dim) * self.g
         found = list(self._read_losses()) if self.last["rule"] != "random-access-code" else []
         left = ideal - self.bits / share - sum(bits for _, bits, _ in found)
-        yield from ((name, bits * share, why) for name, bits, why in [*found, self._rest(left)])
-        if share < 1:
-            yield "pads", ideal * (1 - share), f"{self.payload} of {self.problem.tokens} tokens carry a secret"
+        pads = ("pads", ideal * (1 - share), f"{self.payload} of {self.problem.tokens} tokens carry a secret")
+        return [(name, bits * share, why) for name, bits, why in [*found, self._rest(left)]] + [pads] * (share < 1)
 
     def _rest(self, left: float) -> Part:
         """The keys' coordinates that carry no payload."""

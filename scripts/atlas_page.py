@@ -42,9 +42,11 @@ the certificates (floats: a description, no bound):
 | part | bits a token | what would take it away |
 |---|---|---|
 | precision | d log2(M_k / M_v): keys have more levels than values, since a query may spend the whole logit on one \
-coordinate | a lower bound whose g grows with the logit, or a quantiser that knows where queries cannot look |
-| quantiser | 2 d (log2 M_v - g): noise, its tail, and the tolerance split between keys and values | vectors quantised \
-together (lattices), a sharper tail |
+coordinate | several reads for one coordinate at large logits ([beyond.md](beyond.md)) |
+| failure | 2 d (log2(1 / eps) - g): what the failures that are allowed take off every read of the lower bound | \
+quantisers that make more of failures, or reads of which fewer can fail ([beyond.md](beyond.md)) |
+| quantiser | 2 d (log2 M_v + log2 eps): values beside other errors need finer levels than 1 / eps; below 0 where dither and \
+allowed failures make coarser ones do | vectors quantised together (lattices), a sharper tail |
 | whole bits | a token takes whole bits | many tokens in one integer |
 | code | g for each key coordinate of the code that tells tokens apart, less what its amplitudes carry; all d where \
 keys carry no secret | shorter codes of the same leak, more secret in the code itself |
@@ -145,14 +147,23 @@ def _others(known: Known) -> str:
 
 
 def _reasons(known: Known, cells: list[Cell], *, other: bool = False) -> str:
-    """A row for each cell: how both bounds came about, the largest part in words, the others by size."""
+    """A row for each cell: how both bounds came about, the largest part of each side in words, all by size."""
     rows = []
     for cell in cells:
         record = known.get(cell)
         place = [", ".join((cell.body, cell.inputs))] * other + [cell.tolerance, _power(cell.tokens)]
         place.append(str(cell.max_logit))
         rows.append([*place, *(_reason(cell, record) if record else [MISSING] + 5 * [""])])
-    head = ["class"] * other + ["eps", "n", "rho", "lower by", "upper by", "gap", "largest part", "without it"]
+    head = ["class"] * other + [
+        "eps",
+        "n",
+        "rho",
+        "lower by",
+        "upper by",
+        "gap",
+        "largest parts",
+        "gap without the first",
+    ]
     return _table([*head, "the others, bits a token"], rows)
 
 
@@ -160,13 +171,12 @@ def _reason(cell: Cell, record: Record) -> list[str]:
     lower, upper, parts = record["lower"], record["upper"], record["parts"]
     below, levels = _family(lower), f"{upper['method']}, {upper['key_levels']} x {upper['value_levels']} levels"
     if not parts:
-        return [below, levels, "--", record["why"], "", ""]
-    name, most = next(iter(parts.items()))
-    rest = ", ".join(f"{part} {bits:,.0f}" for part, bits in list(parts.items())[1:] if bits >= 0.5)
-    without = (Fraction(upper["state_bits_enough"], cell.tokens) - Fraction(most)) / _bits(record)
-    return [
-        below, levels, _ratio(gap(record)), f"{name}: {record['why']}: {most:,.0f} bits", _ratio(without), rest
-    ]  # fmt: skip
+        return [below, levels, "--", record["reason"], "", ""]
+    why = sorted(record["why"], key=lambda name: -parts[name])
+    words = "; ".join(f"{name}: {record['why'][name]}: {parts[name]:,.0f} bits" for name in why)
+    rest = ", ".join(f"{name} {bits:,.0f}" for name, bits in parts.items() if name not in why and abs(bits) >= 0.5)
+    without = (Fraction(upper["state_bits_enough"], cell.tokens) - Fraction(max(parts.values()))) / _bits(record)
+    return [below, levels, _ratio(gap(record)), words, _ratio(without), rest]
 
 
 def _family(lower: Record) -> str:
