@@ -45,8 +45,8 @@ the certificates (floats: a description, no bound):
 coordinate | several reads for one coordinate at large logits ([beyond.md](beyond.md)) |
 | failure | 2 d (log2(1 / eps) - g): what the failures that are allowed take off every read of the lower bound | \
 quantisers that make more of failures, or reads of which fewer can fail ([beyond.md](beyond.md)) |
-| quantiser | 2 d (log2 M_v + log2 eps): values beside other errors need finer levels than 1 / eps; below 0 where dither and \
-allowed failures make coarser ones do | vectors quantised together (lattices), a sharper tail |
+| quantiser | 2 d (log2 M_v + log2 eps): values beside other errors need finer levels than 1 / eps; below 0 where \
+failures make coarser ones do | vectors quantised together (lattices), a sharper tail |
 | whole bits | a token takes whole bits | many tokens in one integer |
 | code | g for each key coordinate of the code that tells tokens apart, less what its amplitudes carry; all d where \
 keys carry no secret | shorter codes of the same leak, more secret in the code itself |
