@@ -6,8 +6,8 @@ rules are tables: ``keys.py``, ``reads.py``, ``bits.py``, ``enough.py``.
 
 from __future__ import annotations
 
-from kvverify.report.explain.explanation import Explanation, explain
+from kvverify.report.explain.explanation import Explanation, explain, explain_bytes
 from kvverify.report.explain.page import explain_json, page, verdict
 from kvverify.report.explain.render import FORMATS
 
-__all__ = ["FORMATS", "Explanation", "explain", "explain_json", "page", "verdict"]
+__all__ = ["FORMATS", "Explanation", "explain", "explain_bytes", "explain_json", "page", "verdict"]

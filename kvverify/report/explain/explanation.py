@@ -60,7 +60,11 @@ def explain(path: Path, files: Path | None = None) -> Explanation:
         raise UsageError(f"--files {files}: no such folder")
     with path.open("rb") as stream:
         data = stream.read(document.MAX_BYTES + 1)
-    folder = path.parent if files is None else files
+    return explain_bytes(data, path.parent if files is None else files, str(path))
+
+
+def explain_bytes(data: bytes, folder: Path, file: str) -> Explanation:
+    """The same for a certificate's bytes; ``file``: what the page calls it."""
     result, opinion = _judged(data, folder)
     try:
         found = document.read(data)
@@ -68,7 +72,7 @@ def explain(path: Path, files: Path | None = None) -> Explanation:
         found = document.Document({}, (), "")
     claimed = result.statement
     return Explanation(
-        file=name(path), digest=found.digest or None, result=result, fields=found.statement,
+        file=name(file), digest=found.digest or None, result=result, fields=found.statement,
         claim=() if claimed is None else tuple(statement.claim(claimed)),
         problem=() if claimed is None else tuple(statement.problem(claimed)),
         steps=_steps(found, result), conclusion=_conclusion(result), opinion=opinion,
