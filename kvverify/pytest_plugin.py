@@ -1,7 +1,7 @@
 """pytest plugin: certificates as test items (``--kvverify``), and the fixture ``kvverify_audit``.
 
 pytest loads this file in every project where kvverify is installed, so it imports nothing but pytest until it is asked
-for something.
+for something. PYTEST_DONT_REWRITE: it has no assertion to rewrite, and may be imported before pytest looks.
 """
 
 from __future__ import annotations
