@@ -1,0 +1,71 @@
+"""The third engine, in tests only: the inequalities of docs/format.md between real numbers, by MPFR, rounded outwards.
+
+It shares nothing with the kernel and with the second opinion but the reading of JSON (kernel.document). Steps are taken
+one by one under their premises as stated. ``agrees`` and ``contrary`` are proofs; ``undecided`` is an equality, or work
+over a limit, or a premise that was one; ``taken`` is a step whose statement counts words or keys, which is no question
+for real arithmetic: its numbers are taken as stated by the steps that use it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kvverify.kernel import document
+from tests.engines import bits, enough, keys, reads
+from tests.engines.facts import Enough, Node, Problem, StateBits
+from tests.engines.interval import Case, Contrary, Undecided, must
+
+AGREES, CONTRARY, UNDECIDED, TAKEN = "agrees", "contrary", "undecided", "taken"
+RULES = {**keys.RULES, **reads.RULES, **bits.RULES, **enough.RULES}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one step, or of the conclusion (rule "claim")."""
+
+    step: str
+    rule: str
+    verdict: str
+    reason: str = ""
+
+
+def third_opinion(tree: Node, folder: Path) -> list[Outcome]:
+    """The outcome of every step and of the claim; after a contrary one none is judged."""
+    found = document.parse(tree)
+    case, facts = Case(Problem(found.statement), folder), dict[str, Any]()
+    outcomes: list[Outcome] = []
+    for step in found.steps:
+        outcomes.append(_judge(case, facts, step))
+        if outcomes[-1].verdict == CONTRARY:
+            return outcomes
+    return [*outcomes, _claim(case.problem, facts.get(found.steps[-1].id))]
+
+
+def _judge(case: Case, facts: dict[str, Any], step: document.Step) -> Outcome:
+    case.open, case.taken = [], False
+    try:
+        if missing := [used for used in step.uses.values() if used not in facts]:
+            raise Undecided(f"premise {missing[0]!r} was not read")
+        premises = {name: facts[used] for name, used in step.uses.items()}
+        facts[step.id] = RULES[step.rule](case, premises, step.given, step.gives)
+    except Contrary as error:
+        return Outcome(step.id, step.rule, CONTRARY, str(error))
+    except Undecided as error:
+        return Outcome(step.id, step.rule, UNDECIDED, str(error))
+    verdict = UNDECIDED if case.open else TAKEN if case.taken else AGREES
+    return Outcome(step.id, step.rule, verdict, "; ".join(case.open))
+
+
+def _claim(problem: Problem, last: Any) -> Outcome:
+    try:
+        if last is None:
+            raise Undecided("the last step was not read")
+        must(isinstance(last, Enough if problem.enough else StateBits), "the last step gives bits of the claim's kind")
+        must(last.bits <= problem.claimed if problem.enough else problem.claimed <= last.bits, "the claim follows")
+    except Contrary as error:
+        return Outcome("", "claim", CONTRARY, str(error))
+    except Undecided as error:
+        return Outcome("", "claim", UNDECIDED, str(error))
+    return Outcome("", "claim", AGREES)
