@@ -35,7 +35,7 @@ def act(clone: Path, sample: Path) -> Act:
         env = {name: INPUT.sub(lambda match: inputs[match[1]], value) for name, value in step["env"].items()}
         return subprocess.run(
             [step["shell"], "-e", "-c", step["run"]], cwd=sample, capture_output=True, text=True,
-            env={**os.environ, "PYTHONPATH": ".", "KVVERIFY_PYTHON": sys.executable,
+            env={**os.environ, "PYTHONPATH": ".", "PYTHONDONTWRITEBYTECODE": "", "KVVERIFY_PYTHON": sys.executable,
                  "GITHUB_ACTION_PATH": str(clone), **env},
         )  # fmt: skip
 
@@ -89,11 +89,8 @@ def test_one_that_does_not_hold(act: Act, sample: Path) -> None:
     ("inputs", "code", "line"),
     [
         ({"paths": "certificates/one.json\n\ncertificates/below/two words.json\n"}, 0, "2 valid, 0 invalid"),
-        ({"paths": "certificates/one.json"}, 0, "1 valid, 0 invalid"),
-        ({"paths": "no-such-folder"}, 2, "no-such-folder: no such file or folder"),
         ({"paths": "--help"}, 2, "--help: no such file or folder"),
         ({"paths": "$(touch broken)`touch broken`; touch broken"}, 2, "no such file or folder"),
-        ({"changed_since": "HEAD"}, 0, "0 valid, 0 invalid"),
         ({"changed_since": "--output=broken"}, 2, "--changed-since: git says"),
         ({"expect": ".pre-commit-config.yaml"}, 2, "a statement is an object of strings"),
     ],
@@ -107,7 +104,6 @@ def test_inputs(inputs: dict[str, str], code: int, line: str, act: Act, sample: 
 
 def test_undecided_is_no_success_and_changes_are_found(act: Act, sample: Path, git: Git) -> None:
     over_limit(sample / "certificates" / "new.json")
-    assert act().returncode == 3
     done = act(changed_since="HEAD")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (3, "0 valid, 0 invalid, 1 incomplete")
     git("-C", sample, "rm", "--quiet", "certificates/one.json")

@@ -1,13 +1,14 @@
-"""The pre-commit hook, run on staged files as pre-commit runs it: its entry, and the names that its pattern finds."""
+"""The pre-commit hook, run on staged files as pre-commit runs it: its entry, and the names that its pattern finds.
+
+The entry is called in this process; what installs it is pre-commit's own business.
+"""
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,16 @@ import yaml
 
 from tests.ci.certificates import ROOT, good, mutated, over_limit
 from tests.ci.conftest import Git, guide
+from tests.cli.command import kvverify
 
+Commit = Callable[..., tuple[int, str] | None]
 HOOKS = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
 
 
 @pytest.fixture
-def commit(clone: Path, sample: Path, git: Git):
+def commit(clone: Path, sample: Path, git: Git, monkeypatch: pytest.MonkeyPatch) -> Commit:
     """Stage everything and run the clone's hook; its exit code and last line, or None where no file is for it."""
+    monkeypatch.chdir(sample)
     (hook,) = yaml.safe_load((clone / ".pre-commit-hooks.yaml").read_text())
 
     def run(*arguments: str) -> tuple[int, str] | None:
@@ -32,11 +36,8 @@ def commit(clone: Path, sample: Path, git: Git):
             return None
         command, *words = shlex.split(hook["entry"])
         assert command in tomllib.loads((clone / "pyproject.toml").read_text())["project"]["scripts"]
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", command, *words, *arguments, *files],
-            cwd=sample, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(clone)},
-        )  # fmt: skip
-        return done.returncode, (done.stdout or done.stderr).splitlines()[-1]
+        done = kvverify(*words, *arguments, *files)
+        return done.code, (done.out or done.err).splitlines()[-1]
 
     return run
 
@@ -54,12 +55,14 @@ def test_files_that_are_judged(name: str) -> None:
     assert re.search(HOOKS[0]["files"], name)
 
 
-@pytest.mark.parametrize("name", ["a.json", "certificates/a.md", "my-certificates/a.json", "certificates.json", "a.jsonl"])
+@pytest.mark.parametrize(
+    "name", ["a.json", "certificates/a.md", "my-certificates/a.json", "certificates.json", "a.jsonl"]
+)
 def test_files_that_are_none_of_its_business(name: str) -> None:
     assert not re.search(HOOKS[0]["files"], name)
 
 
-def test_commits(commit, sample: Path, git: Git) -> None:
+def test_commits(commit: Commit, sample: Path, git: Git) -> None:
     assert commit() is None  # nothing changed
     good(sample / "certificates" / "new.json")
     (sample / "package.json").write_text("{}")
@@ -72,7 +75,7 @@ def test_commits(commit, sample: Path, git: Git) -> None:
     assert commit() == (1, "0 valid, 1 invalid, 1 incomplete")
 
 
-def test_other_json_in_a_folder_of_certificates(commit, sample: Path) -> None:
+def test_other_json_in_a_folder_of_certificates(commit: Commit, sample: Path) -> None:
     (sample / "certificates" / "index.json").write_text('{"files": 2}')
     assert commit() == (1, "0 valid, 1 invalid, 0 incomplete")
     assert commit("--only-certificates") == (0, "0 valid, 0 invalid, 0 incomplete")
