@@ -459,6 +459,21 @@ def test_a_bound_of_nothing_limits_nothing() -> None:
     assert "factor" not in " ".join(found.claim)
 
 
+def test_sizes_at_the_limit_of_a_document_are_shown() -> None:
+    tree = tree_of("16-d4-logit8-relative")
+    nines = "9" * 4000
+    for field in ("tokens", "key_dim", "value_dim", "kv_heads", "layers", "state_bits_at_least", "max_logit"):
+        tree["statement"][field] = nines
+    tree["statement"]["failure"] = f"1/{nines}"
+    found = judged(tree)
+    assert found.result.statement is not None
+    text = FORMATS["text"](page(found))
+    assert "2^" in text
+    assert max(map(len, text.split())) < 100
+    sound_latex(FORMATS["latex"](page(found)))
+    json.dumps(explain_json(found))
+
+
 # JSON
 
 

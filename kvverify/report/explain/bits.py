@@ -45,8 +45,8 @@ TEMPLATES = {
     ),
     "counting": Template(
         (
-            "One bit less than {bits_at_least} would make too many errors: the secrets that fewer states can serve "
-            "well are too few, and the mean over all secrets of the share of wrong reads would exceed {s.failure}.",
+            "Fewer than 2^{bits_at_least} states make too many errors: too few secrets lie near what they can answer, "
+            "and in the mean over all secrets the share of wrong reads exceeds {s.failure}.",
             "So the compressor has states for at least {bits_at_least} bits, all heads and layers together.",
         ),
         Lemma(
@@ -102,6 +102,7 @@ TEMPLATES = {
         (
             "The values of the payload are uniform on [-1, 1] and independent. An answer within {s.tolerance} of the "
             "truth shuts it into an interval, and at most a share of {s.failure} of the answers is worse.",
+            When("s.inputs", "As values are rounded to bf16, the error counts as 1/512 larger.", "bf16"),
             _TOGETHER,
         ),
         Lemma(
@@ -117,14 +118,16 @@ TEMPLATES = {
     "joint": Template(
         (
             "Two secrets lie in the cache: values, read at the scale of step `{uses.values}`, and {key_coordinates} "
-            "coordinates of each key beside its sign pattern, read at the scale of step `{uses.keys}`.",
+            "coordinates of each key beside its public part, read at the scale of step `{uses.keys}`.",
             "One value coordinate serves as a marker, +1 for cached tokens and -1 for the asker's own; it shows the "
             "key coordinates. The other value coordinates are secret.",
+            When("s.inputs", "As keys and values are rounded to bf16, the error counts as larger by what that moves.",
+                 "bf16"),
             _TOGETHER,
         ),
         Lemma(
             "Values and key coordinates are independent, so the informations that the state holds about them add up; "
-            "each is bounded by the volume argument over its own pool of reads.",
+            "each is bounded by the volume argument over its own pool of reads, and counts as 0 where that is below 0.",
             Formula("S ≥ streams ((value_dim - 1) a + key_coordinates b),   a = log2 |det W| + r g(ε, δ),   "
                     "b = r (entropy + g(ε, δ) - 2 log2(1 + (σ mean + rest)/2)) + log2 |det(I + A)|",
                     r"\begin{aligned} S &\ge \mathrm{streams}\,\bigl((\mathrm{value\_dim}-1)\,a + "
@@ -139,7 +142,10 @@ TEMPLATES = {
         (
             "Besides values there is a secret in the sizes of the sign keys: each entry is a sign times a secret "
             "number between 1 - {width} and 1.",
-            "Beside the code {key_coordinates} further coordinates of each key are secret.",
+            When(
+                "key_coordinates", "Beside the code {key_coordinates} further coordinates of each key are secret.",
+                "0", absent=True,
+            ),
             "An amplitude is read by a query that leans on its coordinate by {strength}; the asker's own key is "
             "chosen to weigh {reference}, and the others' mass is allowed to miss its mean by {slack}.",
             "Value reads are those of steps `{uses.values}` and `{uses.values-worst}`, amplitude reads those of step "

@@ -100,7 +100,9 @@ def _steps(found: document.Document, result: Result) -> tuple[StepText, ...]:
     if result.statement is None:
         return ()
     reached = len(found.steps) if result.verdict is Verdict.VALID else _reached(found, result)
-    words = {f"s.{key}": number.shown for key, number in statement.figures(result.statement).items()}
+    words = {"s.inputs": result.statement.inputs} | {
+        f"s.{key}": number.shown for key, number in statement.figures(result.statement).items()
+    }
     texts = [_step(step, words) for step in found.steps[:reached]]
     if result.verdict is not Verdict.VALID and not result.reason.startswith(_CONCLUSION):
         texts[-1] = replace(texts[-1], holds=False if result.verdict is Verdict.INVALID else None)
@@ -153,7 +155,8 @@ def trust(found: Explanation) -> list[str]:
     says = [
         f"The kernel, digest `{rests['kernel'][0]}`, run by Python {found.python} with its standard library alone.",
         *(f"Rule file `{rule.split()[0]}`, digest `{rule.split()[1]}`." for rule in rests["rules"]),
-        "No cited lemma is taken on trust by the kernel: what a step uses is proved in docs/proofs/ and computed anew.",
+        "The lemmas of these rules, proved in writing in docs/proofs/. The kernel computes every number anew, and "
+        "cites no lemma without a proof there.",
     ]
     if found.result.verdict is not Verdict.VALID and found.opinion is None:
         return [*says, "No second opinion was asked for, as the kernel did not say VALID."]

@@ -96,7 +96,7 @@ TEMPLATES = {
     "paraboloid": Template(
         (
             "{size} keys: the points of a grid of side {side}, lifted onto a paraboloid in {dimension} dimensions. "
-            "Squared distances are counted up to {cutoff}, all others as {cutoff} and one.",
+            "Squared distances are counted up to {cutoff}, all larger ones as {cutoff} + 1.",
         ),
         Lemma(
             "On a paraboloid a token weighs by the squared distance of its grid point from the target's, and the "

@@ -16,6 +16,7 @@ from kvverify.kernel.document import Malformed, OverLimit, counts, rational, sho
 _SHORT_RATIONAL = 12  # characters of p/q that are read at a glance
 _SHORT_INTEGER = 24
 _FLOAT_EXPONENT = 1000  # within it a float has all its digits
+_PRINTED = 13_500  # bits that Python writes out in digits; products of a statement's sizes may have more
 _WHOLE = 10**6  # from here on a fraction is shown as a whole number
 _MOST_ROWS, _MOST_ENTRIES, _MOST_WORDS = 32, 64, 16
 _ROW = re.compile(r"-?[0-9]+( -?[0-9]+)*\Z", re.ASCII)
@@ -65,15 +66,18 @@ def figure(value: Fraction, side: Side) -> Figure:
     whole = below == 1
     if whole and abs(above) > 1 and abs(above) & (abs(above) - 1) == 0 and above.bit_length() > 64:
         return Figure(value, f"{'-' if above < 0 else ''}2^{above.bit_length() - 1}")
-    if len(str(value)) <= (_SHORT_INTEGER if whole else _SHORT_RATIONAL):
+    if above.bit_length() < _PRINTED and len(str(value)) <= (_SHORT_INTEGER if whole else _SHORT_RATIONAL):
         return Figure(value, str(value))
-    digits = len(str(abs(above)))
-    size = (
-        f"exactly a number of {digits} digits"
-        if whole
-        else f"exactly a fraction, {digits} over {len(str(below))} digits"
-    )
+    size = f"exactly a number of {_digits(above)} digits"
+    if not whole:
+        size = f"exactly a fraction, {_digits(above)} over {_digits(below)} digits"
     return Figure(value, decimal(value, side), side, size)
+
+
+def _digits(number: int) -> int:
+    """Decimal digits; of a number that Python does not write out to a digit more or less."""
+    bits = number.bit_length()
+    return len(str(abs(number))) if bits < _PRINTED else bits * 30103 // 100000 + 1
 
 
 def derived(value: Fraction, side: Side) -> Figure:

@@ -125,7 +125,8 @@ TEMPLATES = {
     "levels": Template(
         (
             "{alphabet} equally spaced values in [-1, 1] can be told apart from every answer within the error "
-            "{s.tolerance}, whatever the other tokens of step `{uses.leak}` hold.",
+            "{s.tolerance}, whatever values the other payload tokens hold. Their weight is that of step `{uses.leak}`.",
+            When("s.inputs", "Where these values are no bf16 numbers, the error counts as 1/512 larger.", "bf16"),
         ),
         Lemma(
             "Answers to neighbouring levels differ by 2/((L - 1) D); the other payload blurs each by sigma/D, the "

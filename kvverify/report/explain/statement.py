@@ -50,11 +50,11 @@ def problem(found: Statement) -> list[str]:
     """The class of inputs, and the promise."""
     heads = f"{_count(found.kv_heads, 'KV head')} in {_count(found.layers, 'layer')}"
     tokens = _count(found.tokens, "cached token")
-    says = [
-        f"Softmax attention over {tokens} and one token that the asker brings, {heads}. A key has {found.key_dim} "
-        f"coordinates; a value has {found.value_dim}, each within [-1, 1]."
-    ]
     numbers = figures(found)
+    says = [
+        f"Softmax attention over {tokens} and one token that the asker brings, {heads}. A key has "
+        f"{numbers['key_dim'].brief} coordinates; a value has {numbers['value_dim'].brief}, each within [-1, 1]."
+    ]
     logit = numbers["max_logit"].brief
     if found.keys is None:
         says.append(f"{_BODIES[found.body]} Queries are all whose logits stay within {logit} on the whole of it.")
