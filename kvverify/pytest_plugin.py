@@ -112,9 +112,12 @@ def pin(
         raise UsageError(f"allow_flags: {unknown[0]!r} given, one of {', '.join(RULES)} is needed")
     if (tolerance is None) != (wrong_reads_at_most is None):
         raise UsageError("tolerance and wrong_reads_at_most: give both or neither")
+    allowed = None if tolerance is None else number(str(tolerance), "tolerance")
+    if allowed is not None and (allowed <= 0 or options.get("payload") == "discrete"):
+        raise UsageError(f"tolerance: {tolerance} given, a number above 0 and a continuous payload are needed")
     shape = {"head_dim": head_dim, "value_dim": value_dim, "kv_heads": kv_heads, "max_logit": max_logit}
     # Failure 1: how many reads may be wrong is counted below, exactly, and not judged as a frequency.
-    claim = None if tolerance is None else Claim(None, number(str(tolerance), "tolerance"), number(1, "failure"))
+    claim = None if allowed is None else Claim(None, allowed, number(1, "failure"))
     report = audit(target, _instance(certificate, tokens, **shape), claim=claim, **options)
     broken = [f"flag {flag}, which is not allowed here" for flag in report.flags if flag not in allow_flags]
     sizes, score = report.record.sizes, report.record.score
@@ -161,4 +164,6 @@ def _over(what: str, promised: object, bits: int, report: Report) -> list[str]:
     tokens = report.game.instance.tokens
     if promised is None or bits <= number(str(promised), what) * tokens:
         return []
-    return [f"promised at most {promised} {what}, measured {at_most(Fraction(bits, tokens))} ({bits} bits for {tokens} tokens)"]
+    return [
+        f"promised at most {promised} {what}, measured {at_most(Fraction(bits, tokens))} ({bits} bits for {tokens} tokens)"
+    ]

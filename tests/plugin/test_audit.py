@@ -100,6 +100,8 @@ def test_a_game_without_an_end_is_a_failure(report: Report, again: dict[str, Any
         ({**SHAPE, "wrong_reads_at_most": 0}, "give both or neither"),
         ({**SHAPE, "allow_flags": ["SLOW"]}, "allow_flags: 'SLOW' given, one of NOT A COMPRESSOR, "),
         ({**SHAPE, "tolerance": "many", "wrong_reads_at_most": 0}, "tolerance"),
+        ({**SHAPE, "tolerance": 0, "wrong_reads_at_most": 0}, "tolerance: 0 given, a number above 0"),
+        ({**SHAPE, "tolerance": 1, "wrong_reads_at_most": 0, "payload": "discrete"}, "a continuous payload"),
         ({"tokens": 64, "head_dim": 2, "max_logit": "1/100"}, "no hard instance of this shape"),
     ],
 )
