@@ -10,7 +10,7 @@ import typer
 from typer import TyperException
 
 from kvverify import __version__
-from kvverify.cli import audit, bound, capture, check, explain, map, start
+from kvverify.cli import audit, bound, capture, check, explain, export, map, start
 from kvverify.cli.output import close_output, fail, say, show
 from kvverify.errors import Incomplete, UsageError
 
@@ -66,6 +66,7 @@ def _root(
 app.command()(bound.bound)
 app.command()(bound.certify)
 app.command()(check.check)
+app.command()(export.export)
 app.command()(explain.explain)
 app.command()(audit.audit)
 app.command()(audit.replay)

@@ -1,0 +1,66 @@
+"""The table: which numeric facts each step of a certificate rests on, and which facts are none.
+
+The certificate is read anew, as a document; no code of the kernel's rules is used. Whether the leaves are true is for a
+prover to say: a false certificate is exported as readily as a true one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from kvverify.export import amplitudes, keys, quantisers, rules
+from kvverify.export.facts import Case, Fact, Leaf, Statement, Unexported, read_statement
+from kvverify.kernel.document import Document, Malformed, short
+
+RULES: dict[str, Callable[[Case], Fact]] = {
+    "linear-code": keys.linear_code, "coset-union": keys.coset_union, "hypercube": keys.hypercube,
+    "reed-muller": keys.reed_muller, "explicit-keys": keys.explicit_keys, "paraboloid": keys.paraboloid,
+    "shrunk-keys": keys.shrunk_keys, "exp-bound": rules.exp_bound, "budget": rules.budget, "leak": rules.leak,
+    "attention-row": rules.attention_row, "separation": rules.separation, "levels": rules.levels,
+    "random-access-code": rules.random_access_code, "counting": rules.counting, "determinant": rules.determinant,
+    "volume": rules.volume, "tilt": rules.tilt, "ball-tilt": rules.ball_tilt, "joint": rules.joint,
+    "amplitude": amplitudes.amplitude, "quantiser": quantisers.quantiser, "dithered": quantisers.dithered,
+}  # fmt: skip
+
+# Rules of which nothing is exported: what they prove is counting, or reading of files.
+COMBINATORIAL = frozenset(
+    {"linear-code", "coset-union", "hypercube", "reed-muller", "explicit-keys", "paraboloid", "attention-row"}
+)
+
+
+@dataclass(frozen=True)
+class Leaves:
+    """All leaf inequalities of one certificate, in its order, and the facts that stay with the kernel."""
+
+    digest: str
+    leaves: tuple[Leaf, ...]
+    unexported: tuple[Unexported, ...]
+
+
+def leaves(found: Document) -> Leaves:
+    """Walk the steps. Raises Malformed where a rule, a premise or a number is missing, OverLimit where one is large."""
+    statement = read_statement(found.statement)
+    known: dict[str, Fact] = {}
+    noted: list[Leaf] = []
+    unexported = [Unexported("statement", "claim", "the statement is in the problem class, the steps form a proof")]
+    for step in found.steps:
+        if step.rule not in RULES:
+            raise Malformed(f"step {step.id}: unknown rule {short(step.rule)!r}")
+        if step.id in known:
+            raise Malformed(f"step {step.id}: a second step of this name")
+        case = Case(statement, step, known)
+        try:
+            known[step.id] = RULES[step.rule](case)
+        except Malformed as error:
+            raise Malformed(f"step {step.id}: {error}") from None
+        noted += case.leaves
+        unexported += case.unexported
+    noted += _claim(statement, found, known)
+    return Leaves(found.digest, tuple(noted), tuple(unexported))
+
+
+def _claim(statement: Statement, found: Document, known: dict[str, Fact]) -> list[Leaf]:
+    case = Case(statement, replace(found.steps[-1], id="statement", rule="claim"), known)
+    rules.claim(case, known[found.steps[-1].id])
+    return case.leaves
