@@ -58,15 +58,17 @@ def test_it_ends_well_and_says_how_far_it_is(job: Job) -> None:
 def test_the_files_are_there(job: Job) -> None:
     files = sorted(str(path.relative_to(job.folder)) for path in job.folder.rglob("*") if path.is_file())
     curve = sorted(f"curve/tolerance-1-{1 << j}.json" for j in range(1, 11))
-    assert files == sorted(["audits.json", *curve, "headline.json", "instance.json", "plot.png", "table.md"])
+    headline = ["headline.json", "headline-enough.json"]
+    assert files == sorted(["audits.json", *curve, *headline, "instance.json", "plot.png", "table.md"])
     assert (job.folder / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert (job.folder / "table.md").read_text() == job.done.out
 
 
 def test_every_certificate_is_valid_and_arb_agrees(job: Job) -> None:
-    done = kvverify("check", job.folder / "headline.json", job.folder / "instance.json", job.folder / "curve")
-    assert (done.code, done.out.splitlines()[-1]) == (0, "12 valid, 0 invalid, 0 incomplete")
-    assert done.out.count("(Arb agrees)") == 12
+    named = [job.folder / name for name in ("headline.json", "headline-enough.json", "instance.json", "curve")]
+    done = kvverify("check", *named)
+    assert (done.code, done.out.splitlines()[-1]) == (0, "13 valid, 0 invalid, 0 incomplete")
+    assert done.out.count("(Arb agrees)") == 13
 
 
 def test_the_headline_is_the_shape_that_is_promised(job: Job) -> None:
@@ -116,7 +118,8 @@ def test_the_curve_rises_as_the_tolerance_shrinks(job: Job) -> None:
 
 def test_a_compressor_that_fails_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     row = quickstart._row("broken", {"status": "INCOMPLETE", "reason": "Alice: ValueError: no"}, {})
-    table = quickstart._table(quickstart.best_bound(quickstart.HEADLINE), [row])
+    sides = quickstart.best_bound(quickstart.HEADLINE), quickstart.ceiling(quickstart.HEADLINE)
+    table = quickstart._table(*sides, [row])
     assert "| broken | - | - | - | - | INCOMPLETE: Alice: ValueError: no |" in table
 
 

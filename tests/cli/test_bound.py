@@ -17,7 +17,9 @@ from tests.cli.conftest import Seal
 SMALL = ("bound", "--tokens", "64", "--head-dim", "16")
 TYPES: dict[str, type | tuple[type, ...]] = {
     "schema": str, "state_bits_at_least": int, "bits_per_token_at_least": float,
-    "bits_per_token_per_head_at_least": float, "dense_bits": int, "compression_at_most": float, "tokens": int,
+    "bits_per_token_per_head_at_least": float, "dense_bits": int, "compression_at_most": float,
+    "state_bits_enough": int, "bits_per_token_enough": float, "gap": float, "enough_method": str,
+    "enough_reason": type(None), "enough_certificate": type(None), "tokens": int,
     "key_dim": int, "value_dim": int, "kv_heads": int, "layers": int, "tolerance": str, "relative": type(None),
     "failure": str, "max_logit": str, "inputs": str, "body": str, "budget": str, "bits_per_scalar": int, "family": str,
     "meaning": str, "certificate": type(None), "verdict": str, "reason": type(None),
@@ -51,6 +53,30 @@ def test_its_values(small: Done) -> None:
     assert (answer["inputs"], answer["body"], answer["budget"]) == ("real", "cube", "class")
     assert answer["dense_bits"] == 64 * 32 * 16
     assert answer["bits_per_token_per_head_at_least"] == answer["bits_per_token_at_least"]
+
+
+def test_both_sides_are_of_one_class_and_both_are_proved(tmp_path: Path) -> None:
+    lower, upper = tmp_path / "lower.json", tmp_path / "upper.json"
+    answer = kvverify(*SMALL, "--json", "--output", lower, "--enough", upper).json
+    low, high = check(lower), check(upper)
+    assert low.verdict is high.verdict is Verdict.VALID
+    assert (answer["certificate"], answer["enough_certificate"]) == (str(lower), str(upper))
+    sides = [json.loads(path.read_text())["statement"] for path in (lower, upper)]
+    differ = {"claim", "state_bits_at_least", "state_bits_enough"}
+    one, other = ({name: word for name, word in side.items() if name not in differ} for side in sides)
+    assert one == other
+    assert answer["state_bits_at_least"] <= int(sides[1]["state_bits_enough"]) == answer["state_bits_enough"]
+    assert Fraction(str(answer["gap"])) * answer["state_bits_at_least"] >= answer["state_bits_enough"] * Fraction(
+        999, 1000
+    )
+
+
+def test_no_other_side_under_a_relative_tolerance() -> None:
+    answer = kvverify("bound", "--tokens", "64", "--head-dim", "16", "--relative", "1/10", "--json").json
+    assert [answer[name] for name in ("state_bits_enough", "bits_per_token_enough", "gap", "enough_method")] == [
+        None
+    ] * 4
+    assert "relative" in answer["enough_reason"]
 
 
 def test_figures_have_six_digits_and_lie_on_the_safe_side(small: Done, tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_budget_is_exact_to_its_threshold() -> None:
     premises: dict[str, Fact] = {"keys": keys, "decay": Decay(Fraction(3), Fraction(1, 20))}
     gives = {"logit_at_most": Fraction(15, 2)}
     scaled = apply("budget", premises, {"payload": 8}, gives, tokens=8, key_dim=5, max_logit=Fraction(15, 2))
-    assert scaled == Scaled(keys, Fraction(1, 20), 8)
+    assert scaled == Scaled(keys, Fraction(1, 20), 8, None, Fraction(3))
     for given_, more, changes in (
         (8, gives, {"max_logit": Fraction(15, 2) - TINY}),
         (8, {"logit_at_most": Fraction(15, 2) - TINY}, {}),
