@@ -164,6 +164,5 @@ def _over(what: str, promised: object, bits: int, report: Report) -> list[str]:
     tokens = report.game.instance.tokens
     if promised is None or bits <= number(str(promised), what) * tokens:
         return []
-    return [
-        f"promised at most {promised} {what}, measured {at_most(Fraction(bits, tokens))} ({bits} bits for {tokens} tokens)"
-    ]
+    measured = f"measured {at_most(Fraction(bits, tokens))} ({bits} bits for {tokens} tokens)"
+    return [f"promised at most {promised} {what}, {measured}"]
