@@ -9,17 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.ci.certificates import ROOT, good
 
 Git = Callable[..., str]
 
 
-def guide() -> dict[str, dict]:
+def guide() -> dict[str, str]:
     """The YAML examples of the guide, by their first key."""
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "ci.md").read_text(), re.DOTALL)
-    return {block.partition(":")[0]: yaml.safe_load(block) for block in blocks}
+    return {block.partition(":")[0]: block for block in blocks}
 
 
 @pytest.fixture(scope="session")
@@ -58,8 +57,8 @@ def sample(git: Git, tmp_path: Path) -> Path:
     good(path / "certificates" / "below" / "two words.json")
     examples = guide()
     (path / ".github" / "workflows").mkdir(parents=True)
-    (path / ".github" / "workflows" / "certificates.yml").write_text(yaml.safe_dump(examples["name"]))
-    (path / ".pre-commit-config.yaml").write_text(yaml.safe_dump(examples["repos"]))
+    (path / ".github" / "workflows" / "certificates.yml").write_text(examples["name"])
+    (path / ".pre-commit-config.yaml").write_text(examples["repos"])
     (path / "kvverify").mkdir()
     for name in ("json.py", "typing.py", "kvverify/__init__.py", "kvverify/__main__.py"):
         (path / name).write_text("raise SystemExit(0)\n")

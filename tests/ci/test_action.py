@@ -112,7 +112,7 @@ def test_undecided_is_no_success_and_changes_are_found(act: Act, sample: Path, g
 
 
 def test_the_guides_workflow_uses_the_action_as_it_is() -> None:
-    (job,) = guide()["name"]["jobs"].values()
+    (job,) = yaml.safe_load(guide()["name"])["jobs"].values()
     uses: dict[str, Any] = {step["uses"].partition("@")[0]: step.get("with", {}) for step in job["steps"]}
     assert uses["OWNER/kvverify"].keys() <= ACTION["inputs"].keys()
     assert uses["OWNER/kvverify"]["sarif"] == uses["github/codeql-action/upload-sarif"]["sarif_file"]

@@ -46,7 +46,7 @@ def test_the_hook_is_as_pre_commit_reads_it() -> None:
     (hook,) = HOOKS
     assert hook.keys() == {"id", "name", "description", "entry", "language", "files"}
     assert (hook["id"], hook["language"]) == ("kvverify-check", "python")
-    ((used,),) = (repo["hooks"] for repo in guide()["repos"]["repos"])
+    ((used,),) = (repo["hooks"] for repo in yaml.safe_load(guide()["repos"])["repos"])
     assert used == {"id": hook["id"]}
 
 
