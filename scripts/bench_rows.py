@@ -70,7 +70,8 @@ def certificate(folder: Path, tokens: int, form: str) -> Path:
     """All tokens in the payload, 128 value coordinates, tolerance 1/256, failure 0."""
     keys, queries = near(tokens, form)
     scores = queries.astype(float) @ keys.astype(float).T
-    rows, factors = np.arange(tokens), {}
+    rows = np.arange(tokens)
+    factors: dict[str, str] = {}
     if form == "preconditioned":
         relative = np.exp(scores - scores.max(axis=1, keepdims=True))
         rows, factors = factored(folder / f"factors-{tokens}.safetensors", relative)
