@@ -3,7 +3,8 @@
 It shares nothing with the kernel and with the second opinion but the reading of JSON (kernel.document). Steps are taken
 one by one under their premises as stated. ``agrees`` and ``contrary`` are proofs; ``undecided`` is an equality, or work
 over a limit, or a premise that was one; ``taken`` is a step whose statement counts words or keys, which is no question
-for real arithmetic: its numbers are taken as stated by the steps that use it.
+for real arithmetic: its numbers are taken as stated by the steps that use it. Fields that are missing or of the wrong
+kind are no question of this engine either: it is for certificates of the right form.
 """
 
 from __future__ import annotations

@@ -181,7 +181,9 @@ def _scores(case: Case, given: Node, payload: list[int]) -> list[list[Any]]:
         queries = [[int(word) for word in row.split(" ")] for row in source]
     else:
         recorded, more, _ = matrix(case, source)
-        scale, queries = scale * more, [recorded[int(word)] for word in given["rows"].split(" ")]
+        lines = [int(word) for word in given["rows"].split(" ")]
+        must(min(lines) >= 0 and max(lines) < len(recorded), "rows of the queries' file")
+        scale, queries = scale * more, [recorded[i] for i in lines]
     must([len(query) for query in queries] == [problem.key_dim] * len(payload), "one query a payload token")
     scores = [[scale * unit * sum(map(mul, query, key)) for key in keys] for query in queries]
     must(max(abs(x) for row in scores for x in row) <= problem.max_logit, "logits on the keys <= max_logit")

@@ -17,6 +17,7 @@ from kvverify.kernel.rules import RULES
 from tests.engines import mpfr, reads
 from tests.engines.mpfr import AGREES, CONTRARY, TAKEN, UNDECIDED, Outcome, third_opinion
 from tests.kernel.controls import Control
+from tests.kernel.mutants import rewritten
 from tests.kernel.test_mutants import controls
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,6 +151,21 @@ def test_harder_statements_are_judged_alike(folders: dict[str, Path]) -> None:
             verdicts[mine, kernel] += 1
             assert (mine, kernel) in {(CONTRARY, Verdict.INVALID), (AGREES, Verdict.VALID)}, f"{control.name}: {name}"
     assert min(verdicts.values()) >= 20, verdicts
+
+
+@pytest.mark.slow
+def test_what_the_kernel_accepts_of_rewritten_certificates_is_proved(folders: dict[str, Path]) -> None:
+    accepted = rejected = 0
+    for control in controls():
+        for mutant in rewritten(control):
+            if check(mutant.content, folders[control.name]).verdict is not Verdict.VALID:
+                rejected += 1
+                continue
+            assert isinstance(mutant.content, dict)
+            outcomes = third_opinion(mutant.content, folders[control.name])
+            assert {outcome.verdict for outcome in outcomes} <= {AGREES, TAKEN}, f"{control.name}: {mutant.name}"
+            accepted += 1
+    assert min(accepted, rejected) > 1000
 
 
 def test_an_absent_file_is_undecided(tmp_path: Path) -> None:
