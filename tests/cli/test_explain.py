@@ -41,7 +41,7 @@ def test_the_example_of_the_docs_is_what_is_printed() -> None:
     done = process("explain", NAME)
     assert (done.code, done.err) == (0, "")
     (example,) = re.findall(r"```text\n(.*?)```", (ROOT / "docs" / "explain.md").read_text(), re.DOTALL)
-    assert unversioned(done.out) == unversioned(example)
+    assert unversioned(done.out) == unversioned(example), f"put the output of kvverify explain {NAME} there"
 
 
 def test_the_three_formats() -> None:

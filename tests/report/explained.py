@@ -39,9 +39,10 @@ def control_pages() -> tuple[tuple[Control, Explanation], ...]:
     return tuple(found)
 
 
-def tree_of(stem: str) -> Node:
-    (path,) = (path for path in COMMITTED if path.stem == stem)
-    found: Node = json.loads(path.read_text())
+def tree_of(name: str) -> Node:
+    """A copy of the control of that name, to be changed."""
+    (control,) = (control for control in controls() if control.name == name)
+    found: Node = json.loads(json.dumps(control.tree))
     return found
 
 

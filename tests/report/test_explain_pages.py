@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kvverify.crosscheck.arb import Opinion
+from kvverify.figures import at_least, at_most
 from kvverify.kernel import document
 from kvverify.kernel.check import Verdict
 from kvverify.report.explain import FORMATS, explain_bytes, explain_json, explanation, page
@@ -32,26 +34,27 @@ from tests.report.explained import (
 
 
 def test_a_step_that_fails_is_the_last_one_and_shows_both_sides() -> None:
-    tree = tree_of("2p17-d128-logit24")
-    tree["steps"][3]["gives"]["off_target_at_most"] = "1/100"
+    tree = tree_of("joint, rm")
+    tree["steps"][3]["gives"]["off_target_at_most"] = "0"
     found = judged(tree)
     assert found.result.verdict is Verdict.INVALID
     assert [step.holds for step in found.steps] == [True, True, True, False]
     assert found.conclusion == ()
     text = FORMATS["text"](page(found))
     assert "INVALID at step leak" in text
-    assert re.search(r"off-target mass <= off_target_at_most \(about\s2\^-\d+ against 1/100\)", text)
+    assert re.search(r"off-target\smass\s<=\soff_target_at_most\s\(about\s2\^-\d+\sagainst\s0\)", text)
     assert "Step 5" not in text
     assert "No second opinion was asked for" in text
 
 
 def test_a_claim_beyond_the_proof_fails_after_steps_that_hold() -> None:
-    tree = tree_of("2p17-d128-logit24")
-    tree["statement"]["state_bits_at_least"] = "158609059"
+    tree = tree_of("joint, rm")
+    more = str(int(tree["statement"]["state_bits_at_least"]) + 1)
+    tree["statement"]["state_bits_at_least"] = more
     found = judged(tree)
     assert found.result.verdict is Verdict.INVALID
     assert [step.holds for step in found.steps] == [True] * 9
-    assert "state_bits_at_least <= what the steps prove (158609059 against" in FORMATS["text"](page(found))
+    assert f"state_bits_at_least <= what the steps prove ({more} against" in FORMATS["text"](page(found))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +71,7 @@ def test_a_claim_beyond_the_proof_fails_after_steps_that_hold() -> None:
     ],
 )
 def test_a_broken_step_is_shown_as_it_is(change: Any, holds: list[bool]) -> None:
-    tree = tree_of("2p17-d128-logit24")
+    tree = tree_of("joint, rm")
     change(tree["steps"])
     found = judged(tree)
     assert found.result.verdict is Verdict.INVALID
@@ -78,7 +81,7 @@ def test_a_broken_step_is_shown_as_it_is(change: Any, holds: list[bool]) -> None
 
 
 def test_a_limit_is_no_verdict_on_the_step() -> None:
-    tree = tree_of("2p17-d128-logit24")
+    tree = tree_of("joint, rm")
     tree["steps"][1]["given"]["exponent"] = "9" * 5000
     found = judged(tree)
     assert found.result.verdict is Verdict.INCOMPLETE
@@ -102,15 +105,24 @@ def test_what_is_no_certificate_has_a_verdict_and_no_proof(data: bytes) -> None:
 def test_the_contrary_of_the_second_opinion_is_a_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     second = Opinion("contrary", "leak", "1 > 0", ())
     monkeypatch.setattr("kvverify.crosscheck.arb.second_opinion", lambda *_: second)
-    found = judged(tree_of("2p17-d128-logit24"))
+    found = judged(tree_of("joint, rm"))
     assert (found.result.verdict, found.opinion, found.conclusion) == (Verdict.INVALID, "contrary", ())
     assert [step.holds for step in found.steps] == [True, True, True, False]
     assert "the second opinion proves the contrary: 1 > 0" in FORMATS["text"](page(found))
 
 
+def test_the_contrary_of_the_statement_alone_blames_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    second = Opinion("contrary", None, "tolerance", ())
+    monkeypatch.setattr("kvverify.crosscheck.arb.second_opinion", lambda *_: second)
+    found = judged(tree_of("rm, separation"))
+    assert (found.result.verdict, found.conclusion) == (Verdict.INVALID, ())
+    assert all(step.holds for step in found.steps)
+    assert "INVALID. It was refuted: the second opinion proves the contrary: tolerance." in FORMATS["text"](page(found))
+
+
 def test_without_flint_the_page_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explanation, "find_spec", lambda _: None)
-    found = judged(tree_of("16-d4-logit8-relative"))
+    found = judged(tree_of("rm, separation"))
     assert (found.result.verdict, found.opinion) == (Verdict.VALID, None)
     assert "python-flint is not installed" in FORMATS["text"](page(found))
 
@@ -152,7 +164,7 @@ def test_latex_of_every_rule() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_names_stay_names(text: str) -> None:
-    tree = tree_of("2p17-d128-logit24")
+    tree = tree_of("joint, rm")
     tree["steps"][1]["rule"] = text
     tree["steps"][1]["uses"] = {text: "keys"}
     tree["steps"][1]["given"] = {text: text, "list": [text], "object": {text: {text: text}}}
@@ -180,7 +192,7 @@ def test_names_are_printable_ascii_without_the_mark() -> None:
 
 
 def test_a_lemma_that_comes_again_is_named_by_its_step() -> None:
-    text = FORMATS["text"](page(explained(ROOT / "certificates/ours/2p17-d128-logit24.json")))
+    text = FORMATS["text"](page(judged(tree_of("joint, rm"))))
     assert text.count("Lemma and proof: those of step 2.") == 1
     assert text.count("docs/proofs/softmax.md, exp-bound") == 1
 
@@ -195,20 +207,24 @@ def test_terminal_pages_are_at_most_100_columns_wide_but_for_lists() -> None:
 
 
 def test_an_upper_bound_is_said_as_one() -> None:
-    found = explained(ROOT / "certificates/ours/2p17-d128-logit24-dithered.json")
-    said = " ".join(found.claim)
-    assert said == (
-        "This is an upper bound. Some compressor keeps the promise below with at most 301465600 bits of state, all "
-        "heads and layers together. That is 2300 bits a token. A dense cache of 16-bit scalars takes 536870912 bits: "
-        "this compressor saves at least a factor of 1.78086 (rounded down)."
+    path = ROOT / "certificates/ours/2p17-d128-logit24-dithered.json"
+    found, bits = explained(path), int(json.loads(path.read_text())["statement"]["state_bits_enough"])
+    assert " ".join(found.claim) == (
+        f"This is an upper bound. Some compressor keeps the promise below with at most {bits} bits of state, all heads "
+        f"and layers together. That is {bits >> 17} bits a token. A dense cache of 16-bit scalars takes 536870912 "
+        f"bits: this compressor saves at least a factor of {at_least(Fraction(1 << 29, bits))} (rounded down)."
     )
+    assert bits % (1 << 17) == 0
     assert any("best compressor" in line for line in found.not_said)
 
 
 def test_heads_count_together_and_alone() -> None:
-    found = explained(ROOT / "certificates/ours/2p17-d128-logit24-32x8-heads.json")
-    assert "32 layers" in " ".join(found.problem) or "8 layers" in " ".join(found.problem)
-    assert "For each head of each layer it is 1210.09 (rounded down) bits a token." in " ".join(found.claim)
+    path = ROOT / "certificates/ours/2p17-d128-logit24-32x8-heads.json"
+    found, claimed = explained(path), json.loads(path.read_text())["statement"]
+    bits, heads = int(claimed["state_bits_at_least"]), int(claimed["kv_heads"]) * int(claimed["layers"])
+    each = at_least(Fraction(bits, int(claimed["tokens"]) * heads))
+    assert f"{claimed['kv_heads']} KV heads in {claimed['layers']} layers" in " ".join(found.problem)
+    assert f"For each head of each layer it is {each} (rounded down) bits a token." in " ".join(found.claim)
 
 
 def test_a_file_is_named_and_only_its_keys_are_spoken_of() -> None:
@@ -235,7 +251,7 @@ def test_pools_of_reads_are_named() -> None:
 
 
 def test_a_bound_of_nothing_limits_nothing() -> None:
-    tree = tree_of("16-d4-logit8-relative")
+    tree = tree_of("rm, separation")
     tree["statement"]["state_bits_at_least"] = "0"
     found = judged(tree)
     assert found.result.verdict is Verdict.VALID
@@ -243,7 +259,7 @@ def test_a_bound_of_nothing_limits_nothing() -> None:
 
 
 def test_sizes_at_the_limit_of_a_document_are_shown() -> None:
-    tree = tree_of("16-d4-logit8-relative")
+    tree = tree_of("rm, separation")
     nines = "9" * 4000
     for field in ("tokens", "key_dim", "value_dim", "kv_heads", "layers", "state_bits_at_least", "max_logit"):
         tree["statement"][field] = nines
@@ -261,17 +277,18 @@ def test_sizes_at_the_limit_of_a_document_are_shown() -> None:
 
 
 def test_the_object_of_json() -> None:
-    found = explained(ROOT / "certificates/ours/2p17-d128-logit24.json")
+    tree = tree_of("joint, rm")
+    found = judged(tree)
     answer = explain_json(found)
     assert list(answer) == ["schema", "verdict", "step", "reason", "statement", "steps", "trust", "not_said"]
     assert (answer["schema"], answer["verdict"], answer["reason"]) == ("kvverify-explain/1", "VALID", None)
     first = answer["steps"][1]
     assert list(first) == ["id", "rule", "uses", "says", "numbers", "lemma", "formula", "proof", "source", "holds"]
-    assert first["numbers"]["exp_minus_at_most"] == {
-        "exact": "25345739683807/140737488355328", "shown": "0.180093", "rounded": "up",
-    }  # fmt: skip
-    assert first["numbers"]["exponent"] == {"exact": "12/7", "shown": "12/7", "rounded": None}
-    assert answer["statement"]["fields"]["tokens"] == "131072"
+    z, c = (tree["steps"][1][side][name] for side, name in (("gives", "exp_minus_at_most"), ("given", "exponent")))
+    shown = str(at_most(Fraction(z)))
+    assert first["numbers"]["exp_minus_at_most"] == {"exact": z, "shown": shown, "rounded": "up"}
+    assert first["numbers"]["exponent"] == {"exact": c, "shown": c, "rounded": None}
+    assert answer["statement"]["fields"] == tree["statement"]
     assert set(answer["trust"]) == {"kernel", "rules", "cited", "engines", "python", "second_opinion"}
 
 

@@ -99,12 +99,12 @@ def _steps(found: document.Document, result: Result) -> tuple[StepText, ...]:
     """Every step up to the one where the kernel stopped."""
     if result.statement is None:
         return ()
-    reached = len(found.steps) if result.verdict is Verdict.VALID else _reached(found, result)
+    reached = len(found.steps) if result.step is None else _reached(found, result)
     words = {"s.inputs": result.statement.inputs} | {
         f"s.{key}": number.shown for key, number in statement.figures(result.statement).items()
     }
     texts = [_step(step, words) for step in found.steps[:reached]]
-    if result.verdict is not Verdict.VALID and not result.reason.startswith(_CONCLUSION):
+    if result.step is not None and not result.reason.startswith(_CONCLUSION):
         texts[-1] = replace(texts[-1], holds=False if result.verdict is Verdict.INVALID else None)
     return tuple(texts)
 

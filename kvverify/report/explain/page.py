@@ -72,9 +72,10 @@ def verdict(found: Explanation) -> str:
 
 def _step(number: int, step: StepText, found: Explanation) -> list[Block]:
     blocks: list[Block] = [Heading(2, f"Step {number}: `{step.id}`, by rule `{step.rule}`")]
-    blocks.append(Paragraph(" ".join([_uses(step), *step.says])))
     if step.holds is not True:
         blocks.append(Paragraph(f"{_HOLDS[step.holds]} The kernel says: `{name(found.result.reason, 600)}`."))
+        blocks.append(Paragraph("What it states, as far as it can be read:"))
+    blocks.append(Paragraph(" ".join([_uses(step), *step.says])))
     if step.fields:
         blocks.append(Items(tuple(_field(field) for field in step.fields)))
     blocks += [
