@@ -13,7 +13,7 @@ import pytest
 from kvverify.kernel import document
 from tests.cli.command import ROOT, kvverify, process
 from tests.cli.conftest import Seal
-from tests.cli.test_certify import key_file
+from tests.kernel.test_mutants import controls
 
 Tree = dict[str, Any]
 NAME = "certificates/ours/2p17-d128-logit24.json"
@@ -105,15 +105,19 @@ def test_files_of_a_certificate(tmp_path: Path) -> None:
     own, apart = tmp_path / "own", tmp_path / "apart"
     own.mkdir()
     apart.mkdir()
-    assert kvverify("certify", "--keys", key_file(own), "--output", own / "c.json").code == 0
+    control = next(c for c in controls() if c.tree["statement"]["budget"] == "own-keys")
+    document.write(own / "c.json", control.tree)
+    for name, content in control.files:
+        (own / name).write_bytes(content)
+    keys = control.tree["statement"]["keys"]["name"]
     assert kvverify("explain", own / "c.json").code == 0
     (apart / "c.json").write_bytes((own / "c.json").read_bytes())
     done = kvverify("explain", apart / "c.json")
     assert done.code == 3
-    assert "file 'keys.safetensors' is not there" in " ".join(done.out.split())
+    assert f"file '{keys}' is not there" in " ".join(done.out.split())
     done = kvverify("explain", apart / "c.json", "--files", own)
     assert done.code == 0
-    assert "of file keys.safetensors" in " ".join(done.out.split())
+    assert f"of file {keys}" in " ".join(done.out.split())
     kvverify("explain", apart / "c.json", "--files", own / "no").refuses(2, "no such folder")
 
 
