@@ -27,6 +27,9 @@ SETTINGS = ((1 << 12, 16), (1 << 17, 16), (1 << 17, 24), (1 << 20, 32))
 """Tokens and logit at which the other classes are computed."""
 OTHERS = (("ball", "real"), ("cube", "bf16"), ("ball", "bf16"))
 
+RULES = dict(rule_files())
+"""Digests of the rule files as they were loaded: what a long run goes by, also where a file changes meanwhile."""
+
 Record = dict[str, Any]
 """A cell's line: its coordinates, ``lower``, ``joint``, ``upper`` (bits of state), ``parts``, ``why``, ..."""
 
@@ -87,7 +90,7 @@ def grid() -> list[Cell]:
 def up_to_date(record: Record) -> bool:
     """Whether it was computed by this version, with the rules as they are."""
     rules: dict[str, str] = record["rules"]
-    return record["version"] == kvverify.__version__ and rules.items() <= dict(rule_files()).items()
+    return record["version"] == kvverify.__version__ and rules.items() <= RULES.items()
 
 
 def line(record: Record) -> bytes:
@@ -129,7 +132,8 @@ def _accepted(certificate: dict[str, Any] | None, rules: dict[str, str]) -> int 
     result: Result = check(certificate)
     if result.verdict is not Verdict.VALID:
         raise ValueError(f"the kernel refused what the search gave: {result.reason}")
-    rules |= {name: digest for name, _, digest in (rule.partition(" ") for rule in result.trust["rules"])}
+    names = {rule.partition(" ")[0] for rule in result.trust["rules"]}
+    rules |= {name: RULES[name] for name in names}
     statement = certificate["statement"]
     return int(statement.get("state_bits_at_least") or statement["state_bits_enough"])
 
