@@ -58,12 +58,17 @@ class Number:
     value: Fraction
     whole: bool
 
-    def replaced(self, tree: Node, text: str) -> Node:
+    def put(self, tree: Node, text: str) -> Node:
+        """The tree with ``text`` in the number's place, its digest left as it is."""
         if self.word is not None:
             words = get(tree, self.where).split(" ")
             words[self.word] = text
             text = " ".join(words)
-        return rebuild(put(tree, self.where, text))
+        changed: Node = put(tree, self.where, text)
+        return changed
+
+    def replaced(self, tree: Node, text: str) -> Node:
+        return rebuild(self.put(tree, text))
 
 
 def get(tree: Any, where: Where) -> Any:
