@@ -78,10 +78,11 @@ def plain(statements: list[ast.stmt], left_out: set[str]) -> list[str]:
 def test_every_module_stands_there_word_for_word(kvcheck: Path) -> None:
     whole = ast.parse(kvcheck.read_text())
     functions = {node.name: node for node in whole.body if isinstance(node, ast.FunctionDef)}
-    names = list(make_kvcheck.modules())
+    sources = make_kvcheck.modules()
+    names = list(sources)
     assert len(names) == len(list((ROOT / "kvverify" / "kernel").rglob("*.py"))) - 1  # one holds a docstring only
     for name in names[:-1]:
-        tree = ast.parse(make_kvcheck.modules()[name].read_text())
+        tree = ast.parse(sources[name].read_text())
         copy = functions[make_kvcheck.variable(name)]
         assert ast.get_docstring(copy) == ast.get_docstring(tree)
         left_out = set(make_kvcheck.LEFT_OUT.get(name, ()))
@@ -94,14 +95,16 @@ def taken_from_another(node: ast.stmt) -> bool:
     return isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("kernel_")
 
 
-def test_it_says_what_the_kernel_says_of_everything_committed(
+def test_everything_committed_is_valid_and_the_lines_are_the_kernel_s(
     kvcheck: Path, empty: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = main(COMMITTED)
-    expected = capsys.readouterr().out
-    assert (code, expected.count("\n"), expected.count("VALID ")) == (0, len(COMMITTED), len(COMMITTED))
-    assert run([*BARE, str(kvcheck), *COMMITTED], empty) == (0, expected, "")
+    code, out, err = run([*BARE, str(kvcheck), *COMMITTED], empty)
+    lines = dict(zip(COMMITTED, out.splitlines(), strict=True))
+    assert (code, err, {line.split()[0] for line in lines.values()}) == (0, "", {"VALID"})
     assert list(empty.iterdir()) == []
+    quick = [path for path in COMMITTED if "smollm2" not in path]  # the kernel's own lines, where they take no seconds
+    assert main(quick) == 0
+    assert capsys.readouterr().out.splitlines() == [lines[path] for path in quick]
 
 
 def signed(change: dict[str, Any]) -> bytes:
