@@ -16,6 +16,8 @@ from kvverify.kernel.facts import Absent, Context, Enough, Fact, Rejected, State
 from kvverify.kernel.rules import FILES, RULES
 from kvverify.kernel.statement import Statement
 
+STEP_WORK = 1 << 16  # of a step before its rule's own account: some arithmetic with numbers as long as may be
+
 _KERNEL = Path(__file__).parent
 
 
@@ -106,6 +108,7 @@ def _prove(found: Document, context: Context) -> Result:
             if step.id not in used and step is not found.steps[-1]:
                 raise Malformed("a step that nothing uses")
             rules.append(step.rule)
+            context.charge(STEP_WORK)
             premises = {name: facts[premise] for name, premise in step.uses.items()}
             facts[step.id] = RULES[step.rule](context, premises, step.given, step.gives)
         bits = _conclude(context.statement, facts[found.steps[-1].id])
@@ -145,4 +148,4 @@ def _result(
         enough = claimed.state_bits_enough
         bound = f">= {claimed.state_bits_at_least}" if enough is None else f"<= {enough}"
         claim = f"state of {claimed.tokens} tokens {bound} bits"
-    return Result(verdict, short(claim, 200), step, reason, claimed, bits, rules)
+    return Result(verdict, short(claim, 200), step, short(reason, 600), claimed, bits, rules)

@@ -220,10 +220,10 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def short(value: str, limit: int = 60) -> str:
-    """``value`` in ASCII, with its middle cut out when it is long."""
+    """``value`` on one line of ASCII, with its middle cut out when it is long."""
     if len(value) > limit:
         value = f"{value[: limit // 2]}...{value[-limit // 3 :]}"
-    return value.encode("ascii", "backslashreplace").decode()
+    return "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in value)
 
 
 def _step(value: object, index: int) -> Step:

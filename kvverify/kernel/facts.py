@@ -88,7 +88,7 @@ class Tilt:
 
 @dataclass(frozen=True)
 class Scaled:
-    """Keys and a scale within the logit budget: weights exp(-exponent e) <= decay^e; ``payload`` tokens carry the secret.
+    """Keys and a scale within the budget: weights exp(-exponent e) <= decay^e; ``payload`` tokens carry the secret.
 
     With a tilt the budget leaves room for one more coordinate of the query, of the tilt's strength.
     """

@@ -14,6 +14,7 @@ MAX_FILE = 256 << 20
 MAX_HEADER = 1 << 20
 MAX_SPREAD = 300
 MAX_ENTRIES = 1 << 21
+MAX_ROWS = 1 << 18
 _FORMATS = {"F64": (11, 52), "F32": (8, 23), "F16": (5, 10), "BF16": (8, 7)}  # exponent bits, stored mantissa bits
 
 
@@ -45,13 +46,13 @@ def read_matrix(
         part = len(raw) // shape[0]
         raw, shape = raw[file.head * part : (file.head + 1) * part], shape[1:]
     else:
-        need(len(shape) == 2 and file.head is None, "a matrix, or heads of matrices with a head chosen", len(shape), 2)
+        need(file.head is None, "a matrix is not taken by its head", file.head)
     need(rows is None or shape[0] == rows, "rows of the file's matrix", shape[0], rows)
     need(shape[1] == columns, "columns of the file's matrix", shape[1], columns)
-    if shape[0] * columns > MAX_ENTRIES:
-        raise OverLimit(f"limit: a matrix of more than {MAX_ENTRIES} entries")
+    if shape[0] * columns > MAX_ENTRIES or shape[0] > MAX_ROWS:
+        raise OverLimit(f"limit: a matrix of more than {MAX_ENTRIES} entries or {MAX_ROWS} rows")
     width = len(raw) // (shape[0] * columns)
-    context.charge(4 * shape[0] * columns)
+    context.charge(8 * shape[0] * columns)
     parts = [_dyadic(int.from_bytes(raw[i : i + width], "little"), *_FORMATS[dtype]) for i in range(0, len(raw), width)]
     lowest, highest = min((s for m, s in parts if m), default=0), max((s for m, s in parts if m), default=0)
     if highest - lowest > MAX_SPREAD:
@@ -73,6 +74,7 @@ def _tensor(data: bytes, name: str) -> tuple[str, list[int], bytes]:
         reject(f"the file has a tensor {short(name)!r}")
     need(isinstance(dtype, str) and dtype in _FORMATS, "format of the tensor", dtype, ", ".join(_FORMATS))
     need(all(whole) and isinstance(shape, list) and min(shape, default=0) >= 1, "the tensor has a shape")
+    need(len(shape) in (2, 3), "a matrix, or heads of matrices with a head chosen", len(shape), 2)
     width = (1 + sum(_FORMATS[dtype])) // 8
     need(0 <= start <= end <= len(data) - 8 - length, "the tensor's bytes lie in the file")
     count = width

@@ -67,11 +67,11 @@ def coset_union(context: Context, uses: dict[str, Fact], given: Node, gives: Nod
         need(width == length, "generator rows and representatives have one length", width, length)
     if len(rows) > MAX_WALK or len(representatives) << len(rows) > MAX_UNION:
         raise OverLimit(f"limit: a union of more than {MAX_UNION} words")
+    context.charge((len(representatives) ** 2 << len(rows)) * _lanes(length))
     base = [0]
     for row in rows:
         base += [word ^ row for word in base]
     words = [r ^ word for r in representatives for word in base]
-    context.charge(len(representatives) * len(words) * _lanes(length))
     for i, origin in enumerate(representatives):
         row_histogram = Counter(map(int.bit_count, map(origin.__xor__, words)))
         need(row_histogram.pop(0, 0) == 1, f"all words are distinct (representative {i})")

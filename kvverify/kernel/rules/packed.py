@@ -21,7 +21,8 @@ ENTRY = 48  # entries of matrices are integers of units of 2^-48 ..
 SPAN = 19  # .. and enclosed to so many of them
 MASS = 80 + 2 * 58  # bits of the three tables of exponentials
 _REACH = 18  # |query| . |key| must stay below the logit 2^18, so that no field overflows
-_BLOCK = 256  # queries whose packed columns stay in a processor's cache
+_BLOCK = 256  # queries whose packed columns stay in a processor's cache ..
+_FOUND = 1 << 21  # .. and of as many at a time as keep no more scores than this
 _UNIT_BITS = 320  # of the unit of scores, but for its power of two: eight times as many
 _STATE = 192
 
@@ -73,26 +74,28 @@ class Scores:
         self.shift = CELL + 8 * (self.width - 8) - self.power
         if self.reach << self.shift >> (CELL + 8 * (self.width - 8)) >> _REACH:
             raise OverLimit(f"limit: |query| . |key| reaches the logit 2^{_REACH}")
-        each = multiplications(min(_BLOCK, len(queries)), self.width, max(largest).bit_length())
-        self.blocks = [queries[i : i + _BLOCK] for i in range(0, len(queries), _BLOCK)]
+        block = max(1, min(_BLOCK, len(queries), _FOUND // len(keys)))
+        self.blocks = [queries[i : i + block] for i in range(0, len(queries), block)]
+        each = multiplications(block, self.width, max(largest).bit_length())
         context.charge(len(largest) * (4 * len(queries) + each * len(keys) * len(self.blocks)))
+        context.charge(len(keys) * len(self.blocks) * (16 + block * self.width // 32))
 
     def floors(self, max_logit: Fraction | None = None) -> Iterator[tuple[int, ...]]:
         """For each query floor(score * 2^CELL) on every key. Rejects a score beyond ``max_logit``."""
+        most = None if max_logit is None else (max_logit.numerator << self.power) // max_logit.denominator
         for block in self.blocks:
             columns = [pack(column, self.width) for column in zip(*block, strict=True)]
             found = []
             for key in self.keys:
                 scores = sum(map(mul, key, columns))
                 found.append(floors(scores << self.shift, len(block), self.width))
-                if max_logit is not None and not self._within(scores, len(block), max_logit):
+                if most is not None and not self._within(scores, len(block), most):
                     highest = Fraction(max(map(abs, found[-1])), 1 << CELL)
                     reject("logits of the queries on the keys <= max_logit", highest, max_logit)
             yield from zip(*found, strict=True)
 
-    def _within(self, scores: int, count: int, max_logit: Fraction) -> bool:
-        """Whether all fields are at most the budget, exactly: the top bit of budget -+ field + X / 2 says the sign."""
-        most = (max_logit.numerator << self.power) // max_logit.denominator
+    def _within(self, scores: int, count: int, most: int) -> bool:
+        """Whether all fields are at most ``most``, exactly: the top bit of ``most`` -+ field + X / 2 says the sign."""
         if self.reach <= most:
             return True
         halves = _halves(count, self.width)

@@ -35,6 +35,8 @@ def shrunk_keys(context: Context, uses: dict[str, Fact], given: Node, gives: Nod
     share = rational(fields(given, "given", {"code_radius"})["code_radius"], "code_radius")
     beside = rational(fields(gives, "gives", {"payload_radius"})["payload_radius"], "payload_radius")
     need(statement.body == "ball", "the statement's body is the ball", statement.body, "ball")
+    if keys.beside:
+        raise OverLimit("limit: keys that are shrunk a second time")
     need(
         min(share, beside) >= LEAST_RADIUS, "code_radius and payload_radius >= 2^-64", min(share, beside), LEAST_RADIUS
     )

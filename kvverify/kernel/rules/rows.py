@@ -41,7 +41,7 @@ def attention_row(context: Context, uses: dict[str, Fact], given: Node, gives: N
     unit = scale * Fraction(2) ** power
     inside = [keys[i] for i in payload]
     outside = [key for i, key in enumerate(keys) if i not in chosen]
-    context.charge(len(payload) * (len(keys) + len(payload) + 256))
+    context.charge(len(payload) * (2 * len(keys) + len(payload) + 256))
     scores = Scores(context, queries, inside + outside, unit)
     weights = Exponentials(context)
     rows, squares, totals, tops = _sums(scores, weights, len(payload), statement.max_logit)
@@ -52,8 +52,8 @@ def attention_row(context: Context, uses: dict[str, Fact], given: Node, gives: N
 
     def matrix() -> Matrix:
         context.charge(2 * len(payload) ** 2)
-        cells = Scores(context, queries, inside, unit).floors()
-        low = [weights.entries(row, top) for row, top in zip(cells, tops, strict=True)]
+        cells, tables = Scores(context, queries, inside, unit).floors(), Exponentials(context)  # kept for no longer
+        low = [tables.entries(row, top) for row, top in zip(cells, tops, strict=True)]
         return Matrix(low, ENTRY, SPAN, tuple(totals))
 
     return Leak(len(payload), stated.worst, stated.squares, None, tuple(rows), matrix)

@@ -59,7 +59,7 @@ def distortion(leak: Leak) -> Fraction:
 
 def _ostrowski(context: Context, leak: Leak) -> Fraction:
     rows = leak.rows or (leak.worst,)
-    context.charge(128 * len(rows))
+    context.charge(256 * len(rows))
     total = Fraction(0)
     for i, row in enumerate(rows):
         need(row.off_target < 1, f"off_target of row {i} < 1", row.off_target, 1)
