@@ -9,7 +9,7 @@ from typing import Any, Literal
 from kvverify.errors import Incomplete, UsageError
 from kvverify.export.coq import to_coq
 from kvverify.export.facts import Leaf, Unexported
-from kvverify.export.leaves import leaves
+from kvverify.export.leaves import find_leaves
 from kvverify.export.smt import to_smt
 from kvverify.kernel import document
 from kvverify.kernel.check import Result, check
@@ -62,7 +62,7 @@ def export(path: Path, prover: Prover, files: Path | None = None) -> Export:
     """
     data = path.read_bytes()
     try:
-        found = leaves(document.read(data))
+        found = find_leaves(document.read(data))
     except document.Malformed as error:
         raise UsageError(f"{path}: no certificate whose leaves could be exported: {error}") from None
     except document.OverLimit as error:

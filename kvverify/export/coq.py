@@ -90,7 +90,6 @@ def _wrap(text: str) -> str:
 
 def _tactic(part: Inequality) -> str:
     """Exact where both sides are rationals of moderate size; else enclosures at the precision that Arb needed."""
-    found = settle(part)
     calls = _calls(part.left) | _calls(part.right)
     first = []
     if "log2" in calls:
@@ -100,10 +99,10 @@ def _tactic(part: Inequality) -> str:
     if part.interval is not None:
         first.append("intros x between")
         last = f"interval with (i_bisect x, i_autodiff x, i_depth 20, i_prec {_HARD // 4})"
-    elif found.truth is not None and found.precision is None:
-        last = "lra"
     else:
-        last = f"interval with (i_prec {(found.precision or _HARD) + _SPARE})"
+        found = settle(part)
+        exact = found.truth is not None and found.precision is None
+        last = "lra" if exact else f"interval with (i_prec {(found.precision or _HARD) + _SPARE})"
     if "positive" in calls:
         choose = f"rewrite Rmax_right by ({last}) | rewrite Rmax_left by ({last})"
         first.append(f"unfold positive_part; repeat first [ {choose} ]")

@@ -16,7 +16,7 @@ from kvverify.export.expression import Binary, Call, Expression, Inequality, Num
 
 PRECISIONS = (64, 128, 256, 512, 1024, 2048)  # bits
 LARGE = 1 << 20  # bits of a rational that is still computed
-NARROW = 1 << 20  # of these parts of an interval none is halved
+INTERVALS = 1 << 10  # parts of an interval that are looked at
 
 
 @dataclass(frozen=True)
@@ -46,19 +46,19 @@ def settle(inequality: Inequality, small: int = 512) -> Settled:
 
 
 def _everywhere(inequality: Inequality, low: Fraction, high: Fraction) -> bool | None:
-    """By halving intervals; false where a middle says so, undecided where an interval is too narrow."""
-    intervals, narrowest = [(low, high)], (high - low) / NARROW
-    while intervals:
+    """By halving intervals; false where a middle says so, undecided after so many of them."""
+    intervals = [(low, high)]
+    for _ in range(INTERVALS):
+        if not intervals:
+            return True
         low, high = intervals.pop()
         if _gap(inequality, low, high) > 0:
             continue
         middle = (low + high) / 2
         if _gap(inequality, middle, middle) < 0:
             return False
-        if high - low < narrowest:
-            return None
         intervals += [(low, middle), (middle, high)]
-    return True
+    return None
 
 
 def _gap(inequality: Inequality, low: Fraction, high: Fraction) -> arb:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from kvverify.kernel.document import OverLimit
+
+_LONGEST = 13_288  # bits
 Function = Literal["exp", "ln", "log2", "sqrt", "tanh", "positive"]
 Operator = Literal["-", "*", "/"]
 
@@ -50,9 +53,13 @@ class Expression:
 
 @dataclass(frozen=True)
 class Number(Expression):
-    """A rational constant."""
+    """A rational constant. Raises OverLimit where it is too long to be printed."""
 
     value: Fraction
+
+    def __post_init__(self) -> None:
+        if max(self.value.numerator.bit_length(), self.value.denominator.bit_length()) > _LONGEST:
+            raise OverLimit("limit: a number of more than 4,000 digits")
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@ def reed_muller(case: Case) -> Fact:
     variables, removed = case.count("variables"), case.count("shortened") + case.count("punctured")
     if variables >= _LENGTH.bit_length():
         raise OverLimit(f"limit: length 2^{variables} above {_LENGTH}")
+    if removed >= 1 << variables:
+        raise Malformed("given: expected fewer removed letters than there are")
     histogram = _histogram(case, "weights")
     case.kept("the stated weights are those of the Reed-Muller code without the removed letters")
     return sign_keys(case, 1 + sum(histogram.values()), (1 << variables) - removed, histogram)

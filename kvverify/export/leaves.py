@@ -38,12 +38,14 @@ class Leaves:
     unexported: tuple[Unexported, ...]
 
 
-def leaves(found: Document) -> Leaves:
+def find_leaves(found: Document) -> Leaves:
     """Walk the steps. Raises Malformed where a rule, a premise or a number is missing, OverLimit where one is large."""
     statement = read_statement(found.statement)
     known: dict[str, Fact] = {}
     noted: list[Leaf] = []
-    unexported = [Unexported("statement", "claim", "the statement is in the problem class, the steps form a proof")]
+    unexported = [
+        Unexported("statement", "claim", "the statement's words and sizes are of the class, and the steps form a proof")
+    ]
     for step in found.steps:
         if step.rule not in RULES:
             raise Malformed(f"step {step.id}: unknown rule {short(step.rule)!r}")

@@ -97,8 +97,9 @@ def separation(case: Case) -> Fact:
         raise Malformed("the rule needs a relative tolerance in the statement")
     left, right = (1 + Number(eta)) * Number(found.off_target), 1 - Number(eta)
     case.leaf("apart", "(1 + relative) off_target < 1 - relative", below(left, right))
-    case.kept("the alphabet is 2")
-    return Reading(2, found.payload)
+    alphabet = integer(case.step.gives.get("alphabet"), "gives.alphabet")
+    case.leaf("alphabet", "alphabet = 2", at_most(2, alphabet), at_most(alphabet, 2))
+    return Reading(alphabet, found.payload)
 
 
 def levels(case: Case) -> Fact:
@@ -302,6 +303,12 @@ def claim(case: Case, last: Fact) -> None:
     if not isinstance(last, Bits):
         raise Malformed("the last step gives no bits")
     statement = case.statement
+    range_of = {"tolerance": statement.tolerance, "relative": statement.relative, "failure": statement.failure}
+    for name, value in range_of.items():
+        if value is not None:
+            least = below(0, value) if name == "tolerance" else at_most(0, value)
+            case.leaf(name, f"0 {'<' if least.strict else '<='} {name} < 1", least, below(value, 1))
+    case.leaf("max_logit", "max_logit > 0", below(0, statement.max_logit))
     if last.enough and statement.enough is not None:
         needed = Number(last.value) * statement.tokens * statement.streams
         case.leaf("bits", "bits_per_token tokens streams <= state_bits_enough", at_most(needed, statement.enough))
