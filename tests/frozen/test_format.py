@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvverify.kernel import document, statement
+from kvverify.kernel.check import Verdict, check
 from kvverify.kernel.document import Malformed, OverLimit
 from kvverify.kernel.rules import RULES
 from tests.frozen import reader
@@ -181,3 +182,21 @@ def test_steps_out_of_order_are_seen() -> None:
     read = [path for path in VERDICTS if by_page(path.read_bytes()) == "read"]
     disordered = [path for path in read if not reader.in_order(reader.read(path.read_bytes()))]
     assert {str(path.parent.relative_to(FOLDER)) for path in disordered} == OUT_OF_ORDER
+
+
+def test_one_field_more_or_less_is_invalid() -> None:
+    """But for a parity, which a linear code may do without."""
+    valid = [path for path, verdict in VERDICTS.items() if verdict == "VALID"]
+    kept = set()
+    for path in valid:
+        tree = json.loads(path.read_bytes())
+        for i, step in enumerate(tree["steps"]):
+            for part in ("uses", "given", "gives"):
+                more = {**step[part], "further": tree["steps"][0]["id"]}
+                less = [{name: value for name, value in step[part].items() if name != gone} for gone in step[part]]
+                for changed in (more, *less):
+                    steps = [*tree["steps"][:i], {**step, part: changed}, *tree["steps"][i + 1 :]]
+                    result = check(document.build(tree["statement"], steps), path.parent)
+                    if result.verdict is not Verdict.INVALID:
+                        kept |= step[part].keys() - changed.keys()
+    assert kept == {"parity"}
