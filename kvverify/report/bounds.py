@@ -10,6 +10,7 @@ from typing import Any
 from kvverify.bounds import Bound
 from kvverify.bounds.ceiling import Ceiling
 from kvverify.bounds.inverse import Floor
+from kvverify.bounds.witness import FileBound
 from kvverify.figures import at_least, at_most, exact
 from kvverify.kernel.document import short
 
@@ -40,9 +41,13 @@ def bound_json(
     if floor is not None:
         reached = None if floor.tolerance is None else at_least(floor.tolerance)
         turned = {"bits_per_token": str(floor.bits_per_token), "tolerance_at_least": reached}
+    used = {}
+    if isinstance(found, FileBound):
+        used = {"tokens_that_carry_values": found.payload, "tokens_dropped": found.dropped}
     return {
         "schema": "kvverify-bound/1",
         **turned,
+        **used,
         "state_bits_at_least": exact(int(statement["state_bits_at_least"])),
         "bits_per_token_at_least": at_least(found.bits_per_token),
         "bits_per_token_per_head_at_least": at_least(found.bits_per_token / problem.streams),

@@ -112,6 +112,8 @@ def test_queries_of_a_file(tmp_path: Path) -> None:
     answer = kvverify(*words, "--output", output, "--json").json
     assert (answer["verdict"], answer["budget"]) == ("VALID", "own-queries")
     assert "of 12 own keys carry values" in answer["family"]
+    assert answer["family"].startswith(f"{answer['tokens_that_carry_values']} of 12")
+    assert answer["tokens_that_carry_values"] + answer["tokens_dropped"] == 12
     assert kvverify("check", output).code == 0
     assert json.loads(output.read_text())["statement"]["queries"]["head"] == "0"  # the queries that are the keys
     best = kvverify(*words, "--query-head", 0, "--json").json["state_bits_at_least"]
