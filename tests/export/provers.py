@@ -65,7 +65,8 @@ def solver(module: str) -> Any:
 
 def z3_says(script: str) -> list[str]:
     z3 = solver("z3")
-    answers: str = z3.Z3_eval_smtlib2_string(z3.Context().ref(), script)
+    context = z3.Context()  # which must outlive the call
+    answers: str = z3.Z3_eval_smtlib2_string(context.ref(), script)
     return answers.split()
 
 
