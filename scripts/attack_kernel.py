@@ -27,28 +27,31 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from flint import ctx
-
 import kvverify
 from kvverify.crosscheck import bits
-from kvverify.crosscheck.arb import AGREES, CONTRARY, second_opinion
 from kvverify.kernel.check import Result, Verdict, check, rule_files
 from kvverify.kernel.document import write_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.kernel.attacks import FILE, Attempt, Target, attempt  # noqa: E402
-from tests.kernel.families import TooLarge  # noqa: E402
-from tests.kernel.instance import claim_holds  # noqa: E402
-from tests.kernel.oracle import first_false  # noqa: E402
+from tests.kernel.attacks import (  # noqa: E402
+    FILE,
+    OPEN,
+    SAME,
+    WEAKER,
+    WRONG,
+    Attempt,
+    Target,
+    attempt,
+    judged,
+)  # fmt: skip
 from tests.kernel.test_mutants import controls  # noqa: E402
 
 BUILD, PAGE = ROOT / "build" / "attack", ROOT / "docs" / "attack.md"
 FAST, FEW = 0.02, 100  # seconds of a check; mutants of a certificate that takes longer
 PATIENCE = 120  # seconds after which a mutant counts as a hang: twice what the kernel's limit of work allows
 ROWS = 512  # of a determinant that the second opinion takes: more than where it has to answer at once
-SAME, WEAKER, WRONG, OPEN = "VALID, the same", "VALID, and true", "wrong VALID", "VALID, unproved"
 CRASH, HANG = "exception", "hang"
 
 Record = dict[str, Any]
@@ -80,26 +83,6 @@ def certificates() -> tuple[Certificate, ...]:
                 files = {name: (path.parent / name).read_bytes() for name in names}
                 found.setdefault(tree["digest"], Certificate(str(path.relative_to(ROOT)), tree, files, False))
     return tuple(found.values())
-
-
-def judge(certificate: Certificate, mutant: Attempt, folder: Path) -> str:
-    """What a VALID mutant is: the same in other words, true, false, or proved by nobody but the kernel."""
-    content = mutant.content if isinstance(mutant.content, dict) else json.loads(mutant.content)
-    if content == certificate.tree:
-        return SAME
-    opinion = second_opinion(content, folder)
-    if opinion.verdict == CONTRARY:
-        return WRONG
-    if certificate.small:
-        try:
-            ctx.prec = 400  # as the tests have it
-            if first_false(content, folder) is not None or not claim_holds(content, folder):
-                return WRONG
-        except (TooLarge, KeyError, StopIteration):  # too large by now, or steps of names that the instance's
-            logging.debug("no third judgement")  # reader does not know: the second opinion alone
-        else:
-            return WEAKER
-    return WEAKER if opinion.verdict == AGREES else OPEN
 
 
 def verdict_of(mutant: Attempt, folder: Path) -> Result | str:
@@ -138,7 +121,7 @@ def attack(certificate: Certificate, seed: int, fast: int) -> Record:
             slowest = max(slowest, time.perf_counter() - start)
             outcome = result if isinstance(result, str) else result.verdict.value
             if isinstance(result, Result) and result.verdict is Verdict.VALID:
-                outcome = judge(certificate, mutant, folder)
+                outcome = judged(certificate.tree, mutant.content, folder, small=certificate.small)
             counts[mutant.rule, mutant.kind, outcome] += 1
             if outcome in (WRONG, OPEN, CRASH, HANG):
                 _keep(mutant, f"{seed}-{certificate.name}-{index}", outcome)
@@ -182,7 +165,8 @@ def table(records: list[Record], seed: int, fast: int) -> str:
         f"`python scripts/attack_kernel.py --seed {seed} --fast {fast}`, {date.today()}, kvverify "
         f"{kvverify.__version__}. {total.total()} mutants of {len(records)} certificates: "
         f"{sum(r['mutants'] for r in quick)} of the {len(quick)} that check in under {1000 * FAST:.0f} ms, "
-        f"{sum(r['mutants'] for r in slow)} of the other {len(slow)}. The slowest check of a mutant took {max(r['slowest_s'] for r in records)} s.",
+        f"{sum(r['mutants'] for r in slow)} of the other {len(slow)}. "
+        f"The slowest check of a mutant took {max(r['slowest_s'] for r in records)} s.",
         "",
         f"Rules by the first 16 digits of the sha256 of their files: {digests}.",
     ]  # fmt: skip

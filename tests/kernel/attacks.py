@@ -7,13 +7,20 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from random import Random
 from typing import Any
 
+from kvverify.crosscheck.arb import AGREES, CONTRARY, second_opinion
 from kvverify.kernel.rules import RULES
 from tests.kernel.controls import rebuild
+from tests.kernel.families import TooLarge
+from tests.kernel.instance import claim_holds
 from tests.kernel.mutants import TEXTS, Node, Number, Where, get, numbers, objects, put, rule_at, without
+from tests.kernel.oracle import first_false
+from tests.kernel.real import precision
 
+SAME, WEAKER, WRONG, OPEN = "VALID, the same", "VALID, and true", "wrong VALID", "VALID, unproved"
 FILE = "changed.safetensors"  # the name of a changed file
 ROWS = ("generator", "parity", "representatives")
 # Of a lower bound, what a cheat would like to change: the claim says more where the field moves that way.
@@ -75,6 +82,26 @@ def attempt(target: Target, rng: Random) -> Attempt:
                 change = Change(change.rule, later.tree, later.file or change.file) if change else later
         if change is not None:
             return Attempt(kind, change.rule, rebuild(change.tree), change.file)
+
+
+def judged(original: Node, content: Node | bytes, folder: Path, *, small: bool) -> str:
+    """What a VALID mutant is: the same in other words, true, false, or proved by nobody but the kernel.
+
+    By the second opinion; where the certificate is ``small``, also step by step and from the instance itself.
+    """
+    tree = content if isinstance(content, dict) else json.loads(content)
+    if tree == original:
+        return SAME
+    opinion = second_opinion(tree, folder)
+    if opinion.verdict == CONTRARY:
+        return WRONG
+    if small:
+        try:
+            with precision():
+                return WEAKER if first_false(tree, folder) is None and claim_holds(tree, folder) else WRONG
+        except (TooLarge, KeyError, StopIteration):
+            pass  # too large by now, or steps of other names than the instance's reader knows
+    return WEAKER if opinion.verdict == AGREES else OPEN
 
 
 def _altered(value: Fraction, rng: Random) -> Fraction:
