@@ -7,6 +7,7 @@ only. Results are lines of a file, so that a map that was stopped goes on where 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -174,7 +175,8 @@ class _Lines:
     def __init__(self, path: Path, about: dict[str, Any]) -> None:
         self.path, self.known = path, dict[tuple[str, int, int, str], dict[str, Any]]()
         path.parent.mkdir(parents=True, exist_ok=True)
-        whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
+        held = path.read_bytes() if path.exists() else b""
+        whole = held.rpartition(b"\n")[0]
         try:
             before, *cells = [json.loads(line) for line in whole.splitlines()] or [about]
             self.known = {(c["floor"], c["layer"], c["head"], c["tolerance"]): c for c in cells}
@@ -183,13 +185,21 @@ class _Lines:
         if before != about:
             other = "holds a map of another capture, or with other options"
             raise UsageError(f"{path.parent} {other}; choose another --output")
-        write_bytes(path, b"".join(json.dumps(line).encode() + b"\n" for line in (about, *cells)))
+        if (lines := b"".join(json.dumps(line).encode() + b"\n" for line in (about, *cells))) != held:
+            write_bytes(path, lines)  # else another map of this folder may be adding to it
 
     def add(self, cell: dict[str, Any]) -> None:
-        """One write for a line, on the disk before the next cell."""
+        """One write for a line, on the disk before the next cell. Raises OSError where it does not fit as a whole."""
+        line = json.dumps(cell).encode() + b"\n"
         with self.path.open("ab", buffering=0) as stream:
-            stream.write(json.dumps(cell).encode() + b"\n")
-            os.fsync(stream.fileno())
+            try:
+                if (written := stream.write(line)) < len(line):
+                    stream.truncate(stream.tell() - written)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(stream.fileno())
+            except OSError as error:
+                error.filename = str(self.path)
+                raise
         self.known[cell["floor"], cell["layer"], cell["head"], cell["tolerance"]] = cell
 
 

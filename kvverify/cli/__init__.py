@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from io import TextIOWrapper
+from threading import current_thread, main_thread
 from typing import Annotated
 
 import typer
@@ -19,7 +21,15 @@ app = typer.Typer(
     help="How small can a KV cache be? Proved bounds, certificates that a small kernel re-checks, audits.",
 )  # fmt: skip
 
-_INTERRUPTED = 130  # as a shell counts it, 128 and the signal's number
+_INTERRUPTED, _TERMINATED = 130, 143  # as a shell counts them, 128 and the signal's number
+
+
+class _Terminated(BaseException):
+    """SIGTERM: like an interrupt, so that temporary files are removed."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
 
 
 def main() -> None:
@@ -27,6 +37,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name may be any bytes
+    ours = current_thread() is main_thread()  # elsewhere Python sets no handlers
+    before = signal.signal(signal.SIGTERM, _terminate) if ours else None
     try:
         code = app(standalone_mode=False)
     except UsageError as error:
@@ -39,6 +51,10 @@ def main() -> None:
         code = fail(f"{error.filename or 'standard output'}: {error.strerror or error}", 2)
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
+    except _Terminated:
+        code = fail("terminated", _TERMINATED)
+    if ours:
+        signal.signal(signal.SIGTERM, before)
     if code == _INTERRUPTED:
         fail("interrupted", code)
     close_output()

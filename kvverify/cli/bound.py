@@ -26,7 +26,7 @@ from kvverify.cli.options import (
     positive,
     problem,
 )
-from kvverify.cli.output import say, show, write_certificate
+from kvverify.cli.output import apart, say, show, write_certificate
 from kvverify.errors import Incomplete, UsageError
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def certify(
     from kvverify.bounds.witness import FileBound
     from kvverify.report.bounds import Sides, bound_json, bound_text
 
+    apart(output, keys, queries)
     if keys is not None:
         if any((tokens, head_dim, key_dim, relative)) or (body, kv_heads, layers) != ("cube", "1", "1"):
             raise UsageError(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kvverify.cli.options import Json, count, require
-from kvverify.cli.output import progress, show
+from kvverify.cli.output import apart, progress, show
 
 
 def capture(
@@ -23,6 +23,7 @@ def capture(
     require("a capture", "audit,caches", "torch", "transformers", "safetensors")
     from kvverify.capture import capture as record
 
+    apart(output, text)
     about = record(model, text, output, tokens=count(tokens, "tokens"), later=count(later, "later"), progress=progress)
     if as_json:
         show({"schema": "kvverify-capture/1", "file": str(output), **about})

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kvverify.cli.options import Json
-from kvverify.cli.output import save, show
+from kvverify.cli.output import apart, save, show
 
 
 def check(
@@ -34,6 +34,9 @@ def check(
     outcomes = check_all(
         paths, files=files, changed_since=changed_since, expect=expect, only_certificates=only_certificates
     )
+    read = [expect, *(outcome.path for outcome in outcomes)]
+    apart(junit, sarif, *read)
+    apart(sarif, *read)
     if junit is not None:
         save(junit, junit_bytes(outcomes))
     if sarif is not None:

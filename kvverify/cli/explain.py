@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kvverify.cli.options import Json
-from kvverify.cli.output import save, show
+from kvverify.cli.output import apart, save, show
 from kvverify.errors import UsageError
 
 
@@ -27,6 +27,7 @@ def explain(
 
     if page_format not in FORMATS:
         raise UsageError(f"--format {page_format} given, one of {', '.join(FORMATS)} is needed")
+    apart(output, path)
     found = explained(path, files)
     written = FORMATS[page_format](page(found))
     if output is not None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kvverify.cli.options import Json
-from kvverify.cli.output import save, show
+from kvverify.cli.output import apart, save, show
 from kvverify.errors import UsageError
 
 
@@ -26,6 +26,7 @@ def export(
         raise UsageError(f"--to {to}: expected coq or smt")
     if files is not None and not files.is_dir():
         raise UsageError(f"--files {files}: no such folder")
+    apart(output, path)
     found = export_leaves(path, "coq" if to == "coq" else "smt", files)
     if output is not None:
         save(output, found.text.encode())

@@ -67,6 +67,17 @@ def write_certificate(found: Bound | Ceiling, output: Path | None) -> Path | Non
     return output
 
 
+def apart(output: Path | None, *read: Path | None) -> None:
+    """Nothing is written over what the command reads. Raises UsageError."""
+    for path in read:
+        if output is not None and path is not None and (output == path or _same_file(output, path)):
+            raise UsageError(f"{output} is another file of this command, which would be lost: give a name of its own")
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
+
+
 def save(path: Path, content: dict[str, Any] | bytes) -> None:
     """Write a file, whole or not at all. Raises UsageError, in the name that was given, where that cannot be."""
     from kvverify.kernel.document import write, write_bytes
