@@ -4,7 +4,7 @@ MODULE: a file of the kernel without its ending, as ``volume``. In memory only, 
 boundary, a constant moves by one, a lower bound becomes an upper one, min becomes max, a test is left out, and so on.
 A broken kernel is killed where a control is not VALID, where a document that is broken, or false by the tests' oracle,
 is not INVALID or fails at another step than the oracle says, or where the module's own tests fail.
-``--share N``: every N-th mutant only.
+First all go ``--by documents``, then what these let pass ``--by tests``. ``--share N``: every N-th mutant only.
 
 Results gather in build/mutate/MODULE.jsonl, one line each; ``--render`` writes the table of docs/attack.md.
 """
@@ -23,9 +23,7 @@ import pickle
 import signal
 import sys
 import tempfile
-import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -33,6 +31,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "mutate"
+EVERY = 10  # of the documents, for a module that all rules use
 SECONDS = 240  # of one broken kernel, after which it counts as killed: the whole suite has a limit for each test
 TESTS = {
     "amplitude": "rules_amplitude mutants_amplitude", "quantiser": "rules_quantiser",
@@ -163,9 +162,10 @@ def code_of(tree: ast.Module, path: Path) -> CodeType:
 
 
 def suite(path: Path) -> None:
-    """Documents with what the tests ask of each, from the kernel as it is: (rules, files, [(content, step)]).
+    """Documents with what the tests ask of each, from the kernel as it is: (rules, files, [(content, step, rule)]).
 
-    ``step``: None where the document is VALID; else the step that is false, or "" where any will do.
+    ``rule``: of the step that was changed. ``step``: None where the document is VALID; else the step that is false, or
+    "" where any will do.
     """
     plain = importlib.import_module("tests.kernel.test_mutants")
     engine = importlib.import_module("tests.kernel.mutants")
@@ -175,15 +175,15 @@ def suite(path: Path) -> None:
         with tempfile.TemporaryDirectory() as name:
             for file, data in control.files:
                 (Path(name) / file).write_bytes(data)
-            rows: list[tuple[Any, str | None]] = [(control.tree, None)]
-            rows += [(m.content, str(m.step)) for m in engine.stronger(control, Path(name))]
-            rows += [(m.content, "") for m in list(engine.broken(control, outside=False))[::7]]
+            rows: list[tuple[Any, str | None, str]] = [(control.tree, None, "")]
+            rows += [(m.content, str(m.step), m.rule) for m in engine.stronger(control, Path(name))]
+            rows += [(m.content, "", m.rule) for m in list(engine.broken(control, outside=False))[::7]]
             for mutant in list(engine.rewritten(control))[::5]:
                 try:
                     false = oracle.first_false(mutant.content, Path(name)) is not None
                 except (engine.TooLarge, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
                     continue
-                rows += [(mutant.content, "")] if false else []
+                rows += [(mutant.content, "", mutant.rule)] if false else []
             found.append((sorted(set(control.rules)), control.files, rows))
     path.write_bytes(pickle.dumps(found))
 
@@ -198,7 +198,9 @@ def noticed(documents: list[Any], rules: set[str]) -> str:
         with tempfile.TemporaryDirectory() as name:
             for file, data in files:
                 (Path(name) / file).write_bytes(data)
-            for content, step in rows:
+            for content, step, rule in rows if rules else rows[::EVERY]:
+                if step is not None and rules and rule not in rules:
+                    continue
                 result = check(content, name)
                 if step is None and result.verdict is not Verdict.VALID:
                     return f"a control is {result.verdict.value}"
@@ -209,9 +211,9 @@ def noticed(documents: list[Any], rules: set[str]) -> str:
     return ""
 
 
-def tried(broken: Broken, documents: list[Any], rules: set[str], tests: list[str]) -> tuple[str, float]:
-    """(what noticed, seconds) in a child of its own; "" where nothing did."""
-    start, (reading, writing) = time.perf_counter(), os.pipe()
+def tried(broken: Broken, look: Callable[[], str]) -> str:
+    """What ``look`` notices in a child process with that broken kernel; "" where it notices nothing."""
+    reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
@@ -219,15 +221,15 @@ def tried(broken: Broken, documents: list[Any], rules: set[str], tests: list[str
         try:
             sys.meta_path.insert(0, broken)
             signal.alarm(SECONDS)
-            why = noticed(documents, rules) or _pytest(["-k", f"not ({SLOW})", *tests]) or _pytest(["-k", SLOW, *tests])
+            why = look()
         finally:
             os.write(writing, why.encode())
             os._exit(0)
     os.close(writing)
-    why = b"".join(iter(lambda: os.read(reading, 4096), b"")).decode()
-    os.close(reading)
+    with os.fdopen(reading) as stream:
+        why = stream.read()
     _, status = os.waitpid(child, 0)
-    return why if not status else "time", time.perf_counter() - start
+    return "time" if status else why
 
 
 def _pytest(tests: list[str]) -> str:
@@ -240,12 +242,15 @@ def _pytest(tests: list[str]) -> str:
     return "" if code in (0, 5) else "tests"  # 5: none was chosen
 
 
-def run(module: str, share: int, documents: list[Any]) -> None:
-    """All mutants of a module that have no result yet."""
+def source_of(module: str) -> Path:
+    """The module's file."""
     (path,) = (ROOT / "kvverify" / "kernel").rglob(f"{module}.py")
-    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    source = path.read_text()
-    rules = {
+    return path
+
+
+def rules_of(module: str, source: str) -> set[str]:
+    """The rules that the module defines, or that alone use it; none where all do."""
+    found = {
         str(node.value)
         for item in ast.parse(source).body
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.target.id == "RULES"
@@ -253,38 +258,59 @@ def run(module: str, share: int, documents: list[Any]) -> None:
         if isinstance(node, ast.Constant)
     }
     extra = {"packed": {"attention-row"}, "precondition": {"determinant"}, "tensors": {"attention-row"}}
-    rules = rules or extra.get(module, set())
+    return found or extra.get(module, set())
+
+
+def results(module: str) -> dict[tuple[int, int, str], dict[str, str]]:
+    """{mutant: {"documents" or "tests": what noticed it}}."""
+    out = BUILD / f"{module}.jsonl"
+    found: dict[tuple[int, int, str], dict[str, str]] = {}
+    for line in out.read_text().splitlines() if out.exists() else ():
+        row = json.loads(line)
+        found.setdefault(tuple(row["key"]), {})[row["by"]] = row["killed"]
+    return found
+
+
+def run(module: str, share: int, by: str, documents: list[Any]) -> None:
+    """All mutants of a module that have no result yet; by the tests only those that the documents let pass."""
+    path = source_of(module)
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    source, known = path.read_text(), results(module)
+    rules = rules_of(module, source)
     tests = [f"tests/kernel/test_{t}.py" for t in (*TESTS[module].split(), "survivors")]
     tests = [t for t in tests if (ROOT / t).exists()]
-    out = BUILD / f"{module}.jsonl"
-    known = {tuple(json.loads(line)["key"]) for line in out.read_text().splitlines()} if out.exists() else set()
+
+    def look() -> str:
+        if by == "documents":
+            return noticed(documents, rules)
+        return _pytest(["-k", f"not ({SLOW})", *tests]) or _pytest(["-k", SLOW, *tests])
+
     for index, mutant in enumerate(mutants(source)):
         key = (index, mutant.line, mutant.change)
-        if index % share or key in known:
+        before = known.get(key, {})
+        if index % share or by in before or (by == "tests" and before.get("documents", "unknown")):
             continue
-        why, seconds = tried(Broken(name, path, code_of(mutant.tree, path)), documents, rules, tests)
-        with out.open("a") as stream:
-            stream.write(json.dumps({"key": key, "killed": why, "seconds": round(seconds, 1)}) + "\n")
+        why = tried(Broken(name, path, code_of(mutant.tree, path)), look)
+        with (BUILD / f"{module}.jsonl").open("a") as stream:
+            stream.write(json.dumps({"key": key, "by": by, "killed": why}) + "\n")
         if not why:
-            print(f"survived: {module}.py:{mutant.line} {mutant.change}", flush=True)
+            print(f"not noticed by the {by}: {module}.py:{mutant.line} {mutant.change}", flush=True)
 
 
 def table() -> str:
     """What became of the mutants, module by module."""
-    lines = ["| module | mutants | tried | killed | survived |", "|---|---:|---:|---:|---:|"]
-    sums: Counter[str] = Counter()
+    head = ("module", "mutants", "tried", "killed by documents", "the rest, tried by tests", "killed", "survived")
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    sums = [0] * (len(head) - 1)
     for module in TESTS:
-        out = BUILD / f"{module}.jsonl"
-        if out.exists():
-            (path,) = (ROOT / "kvverify" / "kernel").rglob(f"{module}.py")
-            rows = [json.loads(line) for line in out.read_text().splitlines()]
-            killed = sum(bool(row["killed"]) for row in rows)
-            made = sum(1 for _ in mutants(path.read_text()))
-            sums += Counter(made=made, tried=len(rows), killed=killed)
-            lines.append(f"| {module} | {made} | {len(rows)} | {killed} | {len(rows) - killed} |")
-    return "\n".join([
-        *lines, f"| all | {sums['made']} | {sums['tried']} | {sums['killed']} | {sums['tried'] - sums['killed']} |"
-    ])  # fmt: skip
+        if rows := list(results(module).values()):
+            seen = sum(bool(row.get("documents")) for row in rows)
+            tested = [row["tests"] for row in rows if "tests" in row]
+            made = sum(1 for _ in mutants(source_of(module).read_text()))
+            counts = [made, len(rows), seen, len(tested), sum(map(bool, tested)), tested.count("")]
+            sums = [a + b for a, b in zip(sums, counts, strict=True)]
+            lines.append(f"| {module} | " + " | ".join(map(str, counts)) + " |")
+    return "\n".join([*lines, "| all | " + " | ".join(map(str, sums)) + " |"])
 
 
 def main(arguments: list[str]) -> int:
@@ -292,6 +318,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("modules", nargs="*", choices=[[], *TESTS], metavar="MODULE")
     parser.add_argument("--share", type=int, default=1)
+    parser.add_argument("--by", choices=["documents", "tests"], default="documents")
     parser.add_argument("--render", action="store_true")
     options = parser.parse_args(arguments)
     sys.path.insert(0, str(ROOT))
@@ -312,7 +339,7 @@ def main(arguments: list[str]) -> int:
         importlib.import_module(name)
     assert not any(name.startswith("kvverify.kernel") for name in sys.modules)
     for module in options.modules:
-        run(module, options.share, documents)
+        run(module, options.share, options.by, documents)
     return 0
 
 
