@@ -14,7 +14,7 @@ MAX_FILE = 256 << 20
 MAX_HEADER = 1 << 20
 MAX_SPREAD = 300
 MAX_ENTRIES = 1 << 21
-MAX_ROWS = 1 << 18
+MAX_SIDE = 1 << 18
 _FORMATS = {"F64": (11, 52), "F32": (8, 23), "F16": (5, 10), "BF16": (8, 7)}  # exponent bits, stored mantissa bits
 
 
@@ -49,8 +49,8 @@ def read_matrix(
         need(file.head is None, "a matrix is not taken by its head", file.head)
     need(rows is None or shape[0] == rows, "rows of the file's matrix", shape[0], rows)
     need(shape[1] == columns, "columns of the file's matrix", shape[1], columns)
-    if shape[0] * columns > MAX_ENTRIES or shape[0] > MAX_ROWS:
-        raise OverLimit(f"limit: a matrix of more than {MAX_ENTRIES} entries or {MAX_ROWS} rows")
+    if shape[0] * columns > MAX_ENTRIES or max(shape) > MAX_SIDE:
+        raise OverLimit(f"limit: a matrix of more than {MAX_ENTRIES} entries, or {MAX_SIDE} rows or columns")
     width = len(raw) // (shape[0] * columns)
     context.charge(8 * shape[0] * columns)
     parts = [_dyadic(int.from_bytes(raw[i : i + width], "little"), *_FORMATS[dtype]) for i in range(0, len(raw), width)]

@@ -19,7 +19,7 @@ import pytest
 from kvverify.kernel import document, tensors
 from kvverify.kernel.check import STEP_WORK, Verdict, check
 from kvverify.kernel.document import OverLimit
-from kvverify.kernel.facts import WORK_LIMIT, Context, Keys, Leak, Rejected, Row
+from kvverify.kernel.facts import WORK_LIMIT, Absent, Context, Keys, Leak, Rejected, Row
 from kvverify.kernel.rules import RULES, packed
 from kvverify.kernel.rules.packed import Scores
 from kvverify.kernel.statement import TensorFile
@@ -146,12 +146,13 @@ def test_a_shape_of_many_dimensions_is_not_multiplied_out(tmp_path: Path) -> Non
     assert time.process_time() - begun < SECONDS
 
 
-def test_a_matrix_of_too_many_rows_is_refused_before_it_is_read(tmp_path: Path) -> None:
-    rows = tensors.MAX_ROWS + 1
-    file = file_of(tmp_path, entry([rows, 1]), bytes(2 * rows))
+@pytest.mark.parametrize("tall", [True, False])
+def test_a_matrix_of_too_long_a_side_is_refused_before_it_is_read(tall: bool, tmp_path: Path) -> None:
+    side = tensors.MAX_SIDE + 1
+    file = file_of(tmp_path, entry([side, 1] if tall else [1, side]), bytes(2 * side))
     here = Context(context().statement, tmp_path)
-    with pytest.raises(OverLimit, match=f"{tensors.MAX_ROWS} rows"):
-        read_matrix(here, file, 1)
+    with pytest.raises(OverLimit, match=f"{tensors.MAX_SIDE} rows or columns"):
+        read_matrix(here, file, 1 if tall else side)
     assert here.work > WORK_LIMIT - (1 << 20)
 
 
@@ -206,3 +207,22 @@ def test_a_limit_on_a_long_number_is_a_short_line() -> None:
     assert time.process_time() - begun < SECONDS
     assert (result.verdict, result.reason[: len(reason)]) == (Verdict.INCOMPLETE, reason)
     assert len(result.reason) < 600
+
+
+def test_many_rows_keep_neither_keys_nor_queries(tmp_path: Path) -> None:
+    """The matrix is enclosed from the files again: facts of many steps do not hold their entries."""
+    file = file_of(tmp_path, entry([2, 1]), bytes(4))
+    keys = {"name": file.name, "sha256": file.sha256, "tensor": "k"}
+    own: Node = {"tokens": 2, "key_dim": 1, "body": "given", "budget": "own-keys", "keys": keys}
+    here = Context(context(**own).statement, tmp_path)
+    given = {"payload": "0 1", "query_scale": "1", "queries": ["1", "2"]}
+    gives = dict.fromkeys(("off_target_at_most", "off_target_squares_at_most", "rest_at_most"), "9")
+    found = RULES["attention-row"](here, {}, given, gives)
+    assert isinstance(found, Leak)
+    assert found.matrix is not None
+    before = here.work
+    assert found.matrix().low[0][0] >= (1 << packed.ENTRY) - packed.SPAN
+    assert before > here.work
+    (tmp_path / file.name).unlink()
+    with pytest.raises(Absent):
+        found.matrix()

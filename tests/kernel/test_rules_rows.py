@@ -6,6 +6,7 @@ import copy
 import hashlib
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -127,8 +128,10 @@ def attention_row(
         given = {"payload": spaced(payload), "queries": [spaced(q) for q in queries], "query_scale": str(scale)}
         gives = dict.fromkeys(LEAK, str(10**999)) | {"off_target_squares_at_most": str(squares)}
         leak = RULES["attention-row"](Context(found.statement, Path(folder)), {}, given, gives)
-    assert isinstance(leak, Leak)
-    return leak
+        assert isinstance(leak, Leak)
+        assert leak.matrix is not None
+        matrix = leak.matrix()  # while the file is there, which it reads again
+    return replace(leak, matrix=lambda: matrix)
 
 
 def rational(x: arb) -> Fraction:

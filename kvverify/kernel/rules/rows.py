@@ -52,7 +52,9 @@ def attention_row(context: Context, uses: dict[str, Fact], given: Node, gives: N
 
     def matrix() -> Matrix:
         context.charge(2 * len(payload) ** 2)
-        cells, tables = Scores(context, queries, inside, unit).floors(), Exponentials(context)  # kept for no longer
+        again, _, _ = read_matrix(context, file, statement.key_dim, statement.tokens)  # rather than kept till now
+        cells = Scores(context, _queries(context, given)[0], [again[i] for i in payload], unit).floors()
+        tables = Exponentials(context)
         low = [tables.entries(row, top) for row, top in zip(cells, tops, strict=True)]
         return Matrix(low, ENTRY, SPAN, tuple(totals))
 
