@@ -1,12 +1,13 @@
-"""An enemy's mutants of every certificate: ``python scripts/attack_kernel.py [--seed 7] [--render] [--fast N]``.
+"""An enemy's mutants of every certificate: ``python scripts/attack_kernel.py [--seed N] [--fast N] [--slow N]``.
 
-Of every control of the tests and every committed certificate: N mutants where it checks in under 20 ms, else 100
-(tests/kernel/attacks.py says what is changed). The kernel's verdict must come, without an exception and in time; what
-comes out VALID is judged by the second opinion (Arb), and where the certificate is small also step by step and from
-the instance itself by the tests' oracle. Exit code 1 where a VALID one is false, or is proved by none of them.
+Of every control of the tests and every committed certificate: so many mutants where it checks in under 20 ms, and so
+many where it takes longer (tests/kernel/attacks.py says what is changed). The kernel's verdict must come, without an
+exception and in time; what comes out VALID is judged by the second opinion (Arb), and where the certificate is small
+also step by step and from the instance itself by the tests' oracle. Exit code 1 where a VALID one is false, or is
+proved by none of them.
 
 Each certificate's counts are a line of build/attack/SEED.jsonl as soon as they are known; interrupted, the run goes on
-from there, and draws the same mutants. ``--render`` writes the table of docs/attack.md and runs nothing.
+from there, and draws the same mutants. ``--render`` writes the tables of all seeds to docs/attack.md, and runs nothing.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ from tests.kernel.attacks import (  # noqa: E402
 from tests.kernel.test_mutants import controls  # noqa: E402
 
 BUILD, PAGE = ROOT / "build" / "attack", ROOT / "docs" / "attack.md"
-FAST, FEW = 0.02, 100  # seconds of a check; mutants of a certificate that takes longer
+FAST = 0.02  # seconds of a check
 PATIENCE = 120  # seconds after which a mutant counts as a hang: twice what the kernel's limit of work allows
 ROWS = 512  # of a determinant that the second opinion takes: more than where it has to answer at once
 CRASH, HANG = "exception", "hang"
@@ -99,7 +100,7 @@ def verdict_of(mutant: Attempt, folder: Path) -> Result | str:
         signal.alarm(0)
 
 
-def attack(certificate: Certificate, seed: int, fast: int) -> Record:
+def attack(certificate: Certificate, seed: int, fast: int, slow: int) -> Record:
     """Counts by rule, kind and outcome. Whatever is wrong is written to build/attack as it is found."""
     target_rng = Random(f"{seed} {certificate.name}")
     donors = [s for other in certificates() if not other.files for s in other.tree["steps"]]
@@ -111,7 +112,7 @@ def attack(certificate: Certificate, seed: int, fast: int) -> Record:
             (folder / file).write_bytes(data)
         seconds = min(_seconds(certificate, folder) for _ in range(3))
         target = Target(certificate.tree, certificate.files, donors)
-        mutants = fast if seconds < FAST else FEW
+        mutants = fast if seconds < FAST else slow
         for index in range(mutants):
             mutant = attempt(target, target_rng)
             if mutant.file is not None:
@@ -148,25 +149,36 @@ def _keep(mutant: Attempt, name: str, outcome: str) -> None:
     print(f"{outcome}: {path}", file=sys.stderr)
 
 
-def table(records: list[Record], seed: int, fast: int) -> str:
+def read(path: Path) -> list[Record]:
+    """The results of a seed."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def table(seeds: dict[int, list[Record]]) -> str:
     """The counts for docs/attack.md."""
     by_rule: dict[str, Counter[str]] = {}
     by_kind: dict[str, Counter[str]] = {}
+    records = [record for found in seeds.values() for record in found]
     for record in records:
         for rule, kind, outcome, number in record["counts"]:
             by_rule.setdefault(rule, Counter())[outcome] += number
             by_kind.setdefault(kind, Counter())[outcome] += number
     total = sum(by_kind.values(), Counter())
-    quick = [r for r in records if r["mutants"] == fast]
-    slow = [r for r in records if r["mutants"] != fast]
+    quick = {r["certificate"] for r in records if r["check_ms"] < 1000 * FAST}
+    slow = {r["certificate"] for r in records} - quick
+    in_quick, in_slow = (sum(r["mutants"] for r in records if r["certificate"] in part) for part in (quick, slow))
     digests = ", ".join(sorted({f"{name} {digest}" for r in records for name, digest in r["rules"].items()}))
+    commands = []
+    for seed, found in seeds.items():
+        fast = max(r["mutants"] for r in found)
+        few = max((r["mutants"] for r in found if r["check_ms"] >= 1000 * FAST), default=0)
+        commands.append(f"`python scripts/attack_kernel.py --seed {seed} --fast {fast} --slow {few}`")
     head = ["", "INVALID", "INCOMPLETE", SAME, WEAKER, OPEN, WRONG, CRASH, HANG]
     lines = [
-        f"`python scripts/attack_kernel.py --seed {seed} --fast {fast}`, {date.today()}, kvverify "
-        f"{kvverify.__version__}. {total.total()} mutants of {len(records)} certificates: "
-        f"{sum(r['mutants'] for r in quick)} of the {len(quick)} that check in under {1000 * FAST:.0f} ms, "
-        f"{sum(r['mutants'] for r in slow)} of the other {len(slow)}. "
-        f"The slowest check of a mutant took {max(r['slowest_s'] for r in records)} s.",
+        f"{' and '.join(commands)}, {date.today()}, kvverify {kvverify.__version__}. {total.total()} mutants of "
+        f"{len(quick | slow)} certificates: {in_quick} of the {len(quick)} that check in under {1000 * FAST:.0f} ms, "
+        f"{in_slow} of the other {len(slow)}. The slowest check of a mutant took "
+        f"{max(r['slowest_s'] for r in records)} s.",
         "",
         f"Rules by the first 16 digits of the sha256 of their files: {digests}.",
     ]  # fmt: skip
@@ -194,21 +206,22 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--fast", type=int, default=850, help="mutants of a certificate that checks in under 20 ms")
-    parser.add_argument("--render", action="store_true", help="write the table of docs/attack.md, run nothing")
+    parser.add_argument("--slow", type=int, default=100, help="mutants of any other")
+    parser.add_argument("--render", action="store_true", help="write the tables of docs/attack.md, run nothing")
     options = parser.parse_args(arguments)
     BUILD.mkdir(parents=True, exist_ok=True)
     path = BUILD / f"{options.seed}.jsonl"
-    records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     if options.render:
-        put_part("attack", table(records, options.seed, options.fast))
+        put_part("attack", table({int(path.stem): read(path) for path in sorted(BUILD.glob("*.jsonl"))}))
         return 0
+    records = read(path)
     signal.signal(signal.SIGALRM, _slow)
     vars(bits)["_ROWS"] = ROWS
     rules = dict(rule_files())
     done = {record["certificate"] for record in records}
     for certificate in certificates():
         if certificate.name not in done:
-            records.append({**attack(certificate, options.seed, options.fast), "rules": rules})
+            records.append({**attack(certificate, options.seed, options.fast, options.slow), "rules": rules})
             with path.open("a") as stream:
                 stream.write(json.dumps(records[-1]) + "\n")
     outcomes: Counter[str] = Counter()

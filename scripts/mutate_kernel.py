@@ -25,6 +25,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -242,6 +243,13 @@ def _pytest(tests: list[str]) -> str:
     return "" if code in (0, 5) else "tests"  # 5: none was chosen
 
 
+def _tested(tests: list[str], change: str) -> str:
+    why = _pytest(["-k", f"not ({SLOW})", *tests]) or _pytest(["-k", SLOW, *tests])
+    if not why and ("_lower" in change or "_upper" in change):
+        why = _pytest(["-k", "safe_side", "tests/kernel/test_mutants.py"])
+    return why
+
+
 def source_of(module: str) -> Path:
     """The module's file."""
     (path,) = (ROOT / "kvverify" / "kernel").rglob(f"{module}.py")
@@ -280,16 +288,12 @@ def run(module: str, share: int, by: str, documents: list[Any]) -> None:
     tests = [f"tests/kernel/test_{t}.py" for t in (*TESTS[module].split(), "survivors")]
     tests = [t for t in tests if (ROOT / t).exists()]
 
-    def look() -> str:
-        if by == "documents":
-            return noticed(documents, rules)
-        return _pytest(["-k", f"not ({SLOW})", *tests]) or _pytest(["-k", SLOW, *tests])
-
     for index, mutant in enumerate(mutants(source)):
         key = (index, mutant.line, mutant.change)
         before = known.get(key, {})
         if index % share or by in before or (by == "tests" and before.get("documents", "unknown")):
             continue
+        look = partial(noticed, documents, rules) if by == "documents" else partial(_tested, tests, mutant.change)
         why = tried(Broken(name, path, code_of(mutant.tree, path)), look)
         with (BUILD / f"{module}.jsonl").open("a") as stream:
             stream.write(json.dumps({"key": key, "by": by, "killed": why}) + "\n")
