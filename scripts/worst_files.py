@@ -215,6 +215,6 @@ def _triangle(size: int = 1024, *, lower: bool) -> Numbers:
         for i in range(size):
             for j in range(size):
                 inside = j < i if lower else j > i
-                yield 1.0 if i == j else wide() * 2.0**-45 if inside else 0.0
+                yield 1.0 if i == j else (1 + _RANDOM.random()) * 2.0 ** -_RANDOM.randrange(45, 240) if inside else 0.0
 
     return iter(numbers()).__next__

@@ -36,7 +36,7 @@ def read_matrix(
         raise Absent(f"file {short(file.name)!r} is not there, or cannot be read") from None
     if len(data) > MAX_FILE:
         raise OverLimit(f"limit: a file of more than {MAX_FILE} bytes")
-    context.charge(len(data) >> 4)
+    context.charge((len(data) >> 4) + min(len(data), MAX_HEADER))
     found = hashlib.sha256(data).hexdigest()
     need(found == file.sha256, "digest of the file", found[:16], file.sha256[:16])
     dtype, shape, raw = _tensor(data, file.tensor)
