@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from random import Random
 
 import pytest
 from flint import arb
 
 from kvverify.kernel.document import OverLimit
-from kvverify.kernel.facts import Reading
-from kvverify.kernel.rules import payload
-from tests.kernel.apply import accepts, apply
+from kvverify.kernel.facts import Determinant, Leak, Matrix, Reading, Rejected, Row
+from kvverify.kernel.rules import packed, payload
+from kvverify.kernel.rules.precondition import preconditioned
+from kvverify.kernel.rules.volume import _bareiss
+from tests.kernel.apply import TINY, accepts, apply, context
 from tests.kernel.oracle import least_errors
-from tests.kernel.real import ball
+from tests.kernel.real import ball, exp, log2
 
 
 def test_pi_is_a_lower_bound_and_close() -> None:
@@ -51,3 +54,66 @@ def test_counting_takes_alphabets_of_16_bits_and_at_least_one_bit() -> None:
     with pytest.raises(OverLimit):
         apply("counting", {"reading": Reading(1 << 16, 1)}, {}, {"bits_at_least": 1}, value_dim=1)
     assert not accepts("counting", {"reading": Reading(2, 1)}, {}, {"bits_at_least": 0}, value_dim=1)
+
+
+def test_masses_are_upper_bounds_also_where_exp_is_coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a bound of exp that is taken in the wrong direction is seen, however close both are."""
+    coarse = 1 + Fraction(1, 1 << 16)
+    exact = packed.exp_upper
+    monkeypatch.setattr(packed, "exp_upper", lambda x: exact(x) * coarse)
+    packed._table.cache_clear()
+    try:
+        cells = [-(i * i * 977 << 20) for i in range(200)]
+        masses = packed.Exponentials(context()).masses(cells, 0)
+    finally:
+        packed._table.cache_clear()
+    for cell, mass in zip(cells, masses, strict=True):
+        assert bool(ball(Fraction(mass, 1 << packed.MASS)) >= exp(Fraction(cell + 1, 1 << packed.CELL)))
+
+
+def test_a_singular_matrix_has_the_determinant_0() -> None:
+    assert _bareiss([[1, 2, 3], [2, 4, 6], [1, 1, 1]]) == 0
+    assert _bareiss([[0, 0], [0, 5]]) == 0
+
+
+def test_a_determinant_as_large_as_its_enclosure_is_refused() -> None:
+    def exact(low: int) -> bool:
+        matrix = Matrix([[low]], 8, 19, (Fraction(1),))
+        leak = Leak(1, Row(Fraction(0), Fraction(0)), Fraction(0), matrix=lambda: matrix)
+        return accepts("determinant", {"leak": leak}, {"form": "exact"}, {"log2_det_at_least": -20})
+
+    assert not exact(18)
+    assert not exact(19)
+    assert exact(20)
+
+
+@pytest.mark.parametrize("off_target", [Fraction(1), 1 - Fraction(1, 1 << 200), Fraction(3, 2)])
+def test_near_identity_ends_below_1(off_target: Fraction) -> None:
+    leak = Leak(1, Row(off_target, Fraction(0)), Fraction(0))
+    assert not accepts("determinant", {"leak": leak}, {"form": "near-identity"}, {"log2_det_at_least": -1000})
+
+
+@pytest.mark.parametrize(("tolerance", "inputs"), [(Fraction(1, 3), "real"), (Fraction(1, 3), "bf16")])
+def test_no_volume_where_failing_is_as_good_as_guessing(tolerance: Fraction, inputs: str) -> None:
+    edge = 1 - tolerance - (Fraction(1, 512) if inputs == "bf16" else 0)
+    premises = {"determinant": Determinant(2, Fraction(0))}
+    for failure, truth in ((edge, True), (edge + TINY, False), (Fraction(999, 1000), False)):
+        found = accepts(
+            "volume", premises, {}, {"bits_at_least": -1}, tolerance=tolerance, failure=failure, inputs=inputs
+        )
+        assert found is truth
+
+
+def test_what_the_preconditioned_products_drop_counts() -> None:
+    """Entries of a few units, of which the products keep the top only."""
+    rng = Random(7)
+    accepted = 0
+    for low in range(1, 400):
+        lower, upper = ([[rng.randrange(1 << 39, 1 << 40)]] for _ in range(2))
+        try:
+            bound = preconditioned(context(), Matrix([[low]], 48, 0, (Fraction(1),)), lower, upper)
+        except Rejected:
+            continue
+        accepted += 1
+        assert bool(ball(bound) <= log2(low) - 48)
+    assert accepted > 100
