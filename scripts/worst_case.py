@@ -125,7 +125,7 @@ refusals.
 |---|---:|
 {limits}
 
-Statements have no further limit: sizes of 4,000 digits are allowed, and no rule's work grows with them.
+Sizes in a statement may have 4,000 digits: a rule whose work would grow with them has a limit above.
 
 ## The dearest certificates
 

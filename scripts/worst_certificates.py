@@ -257,16 +257,6 @@ def _budget(folder: Path) -> Node:
     return tree(statement(), before, [leaks(tilt="tilt")[1]])
 
 
-@case("leak: 4096 exponents of 18 digits")
-def _far_leak(folder: Path) -> Node:
-    words = {1: 1} | {20 * (i + 1): 1 << 13 for i in range(14)}
-    union = _union(14, 1, words | {10**17 + i: 1 for i in range(4000)})
-    first, second, third = leaks(payload=1 << 14)
-    second["gives"]["logit_at_most"] = near(31000)
-    third["gives"] = dict.fromkeys(third["gives"], str(HUGE))
-    return tree(statement(max_logit=near(32000)), [union, first, second], [third])
-
-
 @case("leak: 1024 exponents, long counts")
 def _cube_leak(folder: Path) -> Node:
     first, second, third = leaks(payload=1 << 1024)

@@ -186,7 +186,6 @@ def _ostrowski(folder: Path) -> Node:
 @case("determinant: exact, 48 rows")
 def _exact(folder: Path) -> Node:
     claimed, rows = _signed(folder, 48, 6)
-    rows["given"]["query_scale"] = "1"
     return tree(claimed, [rows], [determinant("exact")])
 
 
