@@ -244,7 +244,7 @@ def _pytest(tests: list[str]) -> str:
 
 
 def _tested(tests: list[str], change: str) -> str:
-    why = _pytest(["-k", f"not ({SLOW})", *tests]) or _pytest(["-k", SLOW, *tests])
+    why = _pytest(tests[-1:]) or _pytest(["-k", f"not ({SLOW})", *tests]) or _pytest(["-k", SLOW, *tests])
     if not why and ("_lower" in change or "_upper" in change):
         why = _pytest(["-k", "safe_side", "tests/kernel/test_mutants.py"])
     return why

@@ -10,7 +10,7 @@ from flint import arb
 
 from kvverify.kernel.document import OverLimit
 from kvverify.kernel.facts import Determinant, Leak, Matrix, Reading, Rejected, Row
-from kvverify.kernel.rules import packed, payload
+from kvverify.kernel.rules import packed, payload, precondition
 from kvverify.kernel.rules.precondition import preconditioned
 from kvverify.kernel.rules.volume import _bareiss
 from tests.kernel.apply import TINY, accepts, apply, context
@@ -117,3 +117,11 @@ def test_what_the_preconditioned_products_drop_counts() -> None:
         accepted += 1
         assert bool(ball(bound) <= log2(low) - 48)
     assert accepted > 100
+
+
+def test_the_factors_determinants_are_taken_from_above(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix, one = Matrix([[1 << 48]], 48, 0, (Fraction(1),)), [[1 << 39]]
+    before = preconditioned(context(), matrix, one, one)
+    exact = precondition.log2_upper
+    monkeypatch.setattr(precondition, "log2_upper", lambda x: exact(x) + 1)
+    assert preconditioned(context(), matrix, one, one) == before - 1
