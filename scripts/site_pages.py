@@ -1,7 +1,8 @@
 """Hooks of mkdocs (scripts/mkdocs.yml): pages at the top of the repository, and a navigation that leaves no page out.
 
 README.md is the site's index.md; CONTRIBUTING.md and CHANGELOG.md lie beside it, as if they were in docs/. Links
-between these and the pages of docs/ are rewritten to where the pages stand in the site.
+between these and the pages of docs/ are rewritten to where the pages stand in the site. Lists and formulas are read as
+GitHub reads them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from markdown import Markdown
+from markdown.extensions import Extension
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -20,6 +23,21 @@ LIST = re.compile(
     r"^((?![ \-*]|\d+\. |\n).+\n)(?=- |1\. )", re.MULTILINE
 )  # what GitHub takes for a list, mkdocs does not
 LINK = re.compile(r"(\]\()([^)#\s]+)")
+
+
+class Formulas(Extension):  # type: ignore[misc]  # mkdocs need not be installed for mypy
+    """In formulas <q, k> is no tag, and _ sets nothing in italics."""
+
+    def extendMarkdown(self, md: Markdown) -> None:
+        """Drop what reads them so."""
+        md.inlinePatterns.deregister("html")
+        md.delimiters.remove("_")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Bring in the extension, which has no module that mkdocs could find."""
+    config.markdown_extensions.append(Formulas())
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

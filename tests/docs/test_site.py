@@ -60,6 +60,14 @@ def test_links_lead_somewhere(site: Path) -> None:
     assert [link for link in targets if not leads_somewhere(*link)] == []
 
 
+def test_formulas_are_no_markup(site: Path) -> None:
+    pages = {str(page.relative_to(site)): page.read_text() for page in site.rglob("*.html")}
+    assert "A score is &lt;q, k&gt;; a scale" in pages["proofs/class.html"]
+    assert "leaves B' with b'_ij = b_ij - b_i1 b_1j" in pages["proofs/volume.html"]
+    assert "<ul>\n<li><strong>Any compressor in the class</strong>" in pages["index.html"]
+    assert [name for name, text in pages.items() if re.search(r"<[a-z](?:_\w)?, ?[^>]*>", text)] == []
+
+
 def test_it_fetches_nothing(site: Path) -> None:
     far = r"(?:https?:)?//"
     fetched = re.compile(rf'src="{far}|<link(?![^>]*canonical)[^>]*href="{far}|url\(["\']?{far}')
