@@ -22,7 +22,9 @@ from tests.cli.command import kvverify as call
 from tests.cli.conftest import Seal
 from tests.conftest import needs
 
-COMMANDS = ["audit", "bound", "capture", "certify", "check", "explain", "map", "new-compressor", "quickstart", "replay"]
+COMMANDS = [
+    "audit", "bound", "capture", "certify", "check", "explain", "export", "map", "new-compressor", "quickstart", "replay",
+]  # fmt: skip
 
 
 def test_version_names_package_format_and_rules() -> None:
