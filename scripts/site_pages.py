@@ -19,9 +19,8 @@ from mkdocs.structure.pages import Page
 TOP = Path(__file__).resolve().parent.parent
 SEATS = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
 FENCED = re.compile(r"^```.*?^```$|.+?(?=^```|\Z)", re.MULTILINE | re.DOTALL)
-LIST = re.compile(
-    r"^((?![ \-*]|\d+\. |\n).+\n)(?=- |1\. )", re.MULTILINE
-)  # what GitHub takes for a list, mkdocs does not
+# A line of prose right before a list: to mkdocs, what follows it is no list.
+LIST = re.compile(r"^((?![ \-*]|\d+\. |\n).+\n)(?=- |1\. )", re.MULTILINE)
 LINK = re.compile(r"(\]\()([^)#\s]+)")
 
 

@@ -36,12 +36,28 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def menu(site: Path) -> set[str]:
+    """The pages to which the navigation leads from the first one."""
+    text = (site / "index.html").read_text().split('role="navigation"')[1]
+    return set(re.findall(r'class="[^"]*reference internal[^"]*" href="([^"#]+)"', text))
+
+
 def test_every_page_is_in_the_site_and_in_its_navigation(site: Path) -> None:
-    menu = (site / "index.html").read_text().split('role="navigation"')[1]
-    linked = set(re.findall(r'class="[^"]*reference internal[^"]*" href="([^"#]+)"', menu))
     wanted = {seat(page) for page in PAGES} | set(TOP.values())
     assert wanted - {str(page.relative_to(site)) for page in site.rglob("*.html")} == set()
-    assert wanted - linked - {"index.html"} == set()
+    assert wanted - menu(site) - {"index.html"} == set()
+
+
+def test_a_page_that_is_not_named_is_put_last(tmp_path: Path) -> None:
+    text = (ROOT / "scripts" / "mkdocs.yml").read_text()
+    places = {"docs_dir: ../docs": f"docs_dir: {ROOT}/docs", "[site_pages.py]": f"[{ROOT}/scripts/site_pages.py]"}
+    for old, new in places.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    (tmp_path / "mkdocs.yml").write_text(text.partition("  - Tutorials:")[0])
+    done = build(tmp_path / "mkdocs.yml", tmp_path / "site")
+    assert done.returncode == 0, done.stderr
+    assert {"trust.html", "tutorials/theorist.html", "CHANGELOG.html"} <= menu(tmp_path / "site")
 
 
 def leads_somewhere(page: Path, target: str) -> bool:
