@@ -19,8 +19,8 @@ from mkdocs.structure.pages import Page
 TOP = Path(__file__).resolve().parent.parent
 SEATS = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
 FENCED = re.compile(r"^```.*?^```$|.+?(?=^```|\Z)", re.MULTILINE | re.DOTALL)
-# A line of prose right before a list: to mkdocs, what follows it is no list.
-LIST = re.compile(r"^((?![ \-*]|\d+\. |\n).+\n)(?=- |1\. )", re.MULTILINE)
+# The prose of a paragraph right before a list: to mkdocs, what follows it is no list.
+LIST = re.compile(r"(?:(?<=\n\n)|\A)(?:(?!- |\d+\. ).+\n)+(?=- |1\. )")
 LINK = re.compile(r"(\]\()([^)#\s]+)")
 
 
@@ -56,7 +56,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     for name, seat in SEATS.items():
         depth = page.file.src_uri.count("/")
         markdown = markdown.replace(f"]({'../' * (depth + 1)}{name}", f"]({'../' * depth}{seat}")
-    return FENCED.sub(lambda part: part[0] if part[0].startswith("```") else LIST.sub(r"\1\n", part[0]), markdown)
+    return FENCED.sub(lambda part: part[0] if part[0].startswith("```") else LIST.sub(r"\g<0>\n", part[0]), markdown)
 
 
 def _from_top(target: str) -> str:

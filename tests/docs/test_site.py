@@ -81,6 +81,8 @@ def test_formulas_are_no_markup(site: Path) -> None:
     assert "A score is &lt;q, k&gt;; a scale" in pages["proofs/class.html"]
     assert "leaves B' with b'_ij = b_ij - b_i1 b_1j" in pages["proofs/volume.html"]
     assert "<ul>\n<li><strong>Any compressor in the class</strong>" in pages["index.html"]
+    lists = re.compile(r"<p>(?:(?!</p>).)*?\n(?:- |1\. )", re.DOTALL)
+    assert [name for name, text in pages.items() if lists.search(text)] == []
     assert [name for name, text in pages.items() if re.search(r"<[a-z](?:_\w)?, ?[^>]*>", text)] == []
 
 
