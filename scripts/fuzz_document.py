@@ -40,6 +40,10 @@ def targets() -> dict[str, Any]:
     vars(checker)["Context"] = partial(facts.Context, work=WORK)
     folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
 
+    for control in importlib.import_module("tests.kernel.test_mutants").controls():
+        for name, content in control.files:
+            (folder / name).write_bytes(content)
+
     def judged(source: Any) -> None:
         result = checker.check(source, folder)
         assert isinstance(result.verdict, checker.Verdict)

@@ -230,6 +230,8 @@ def broken(control: Control, *, outside: bool) -> Iterator[Mutant]:
         for field, value in node.items():
             name = f"{where} {field}"
             yield Mutant(f"{name} twice", rule, _twice(tree, where, field, value))
+            if isinstance(value, list | dict) and value and field not in ("given", "uses"):
+                yield Mutant(f"{name} emptied", rule, rebuild(put(tree, (*where, field), type(value)())))
             others: tuple[object, ...] = (7, -1.5, None, True, [], {})
             for other in others:
                 if type(other) is not type(value):

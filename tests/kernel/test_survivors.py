@@ -125,3 +125,13 @@ def test_the_factors_determinants_are_taken_from_above(monkeypatch: pytest.Monke
     exact = precondition.log2_upper
     monkeypatch.setattr(precondition, "log2_upper", lambda x: exact(x) + 1)
     assert preconditioned(context(), matrix, one, one) == before - 1
+
+
+def test_scores_beyond_the_fields_are_refused_however_wide_the_fields_are() -> None:
+    def scores(power: int) -> packed.Scores:
+        return packed.Scores(context(), [[(1 << 80) + 3]], [[1]], Fraction(1, 1 << power))
+
+    assert next(scores(63).floors()) == (1 << 17 + packed.CELL,)
+    for power in (61, 60, 58):
+        with pytest.raises(OverLimit):
+            scores(power)

@@ -76,6 +76,7 @@ def _queries(context: Context, given: Node) -> tuple[list[list[int]], Fraction]:
         need(min(rows) >= 0 and max(rows) < len(recorded), "rows lie in the file", max(rows), len(recorded))
         return [recorded[i] for i in rows], scale * Fraction(2) ** power
     queries = [integers(row, f"queries[{i}]") for i, row in enumerate(strings(given["queries"], "queries"))]
+    need(len(queries) >= 1, "at least one query")
     for i, query in enumerate(queries):
         if len(query) != columns:
             raise Malformed(f"queries[{i}]: {len(query)} entries, the keys have {columns}")
