@@ -135,3 +135,10 @@ def test_scores_beyond_the_fields_are_refused_however_wide_the_fields_are() -> N
     for power in (61, 60, 58):
         with pytest.raises(OverLimit):
             scores(power)
+
+
+def test_the_balls_mean_is_taken_from_above(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = payload.exp_upper
+    assert ball_tilt(3)
+    monkeypatch.setattr(payload, "exp_upper", lambda x: exact(x) + 1)
+    assert not ball_tilt(3)
