@@ -185,7 +185,7 @@ def test_where_a_new_compressor_cannot_be(tmp_path: Path, sealed: Path) -> None:
 def test_main_is_what_the_entry_points_call(monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
     monkeypatch.setattr(kvverify.cli, "main", lambda: called.append(True))
-    runpy.run_module("kvverify", run_name="__main__")
+    runpy.run_path(str(ROOT / "kvverify" / "__main__.py"), run_name="__main__")  # pytest's own loader runs no module
     assert called == [True]
     assert 'kvverify = "kvverify.cli:main"' in (ROOT / "pyproject.toml").read_text()
 
