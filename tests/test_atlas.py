@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import random
 import re
 import sys
@@ -24,7 +23,7 @@ atlas: Any = importlib.import_module("atlas")
 
 KNOWN = atlas.read(DOCS / "atlas.jsonl")
 SMALL = [cell for cell in cells.grid() if cell.tokens == 1 << 12]
-DRAWN = random.Random(0 if os.environ.get("CI") else None).sample(SMALL, 3)
+DRAWN = random.Random(0).sample(SMALL, 3)
 ROUNDING = Fraction(1, 1000)  # of floats that rank candidates, between machines
 
 
