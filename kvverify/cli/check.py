@@ -42,4 +42,4 @@ def check(
     if sarif is not None:
         save(sarif, sarif_bytes(outcomes))
     show(checks_json(outcomes) if as_json else checks_text(outcomes))
-    raise typer.Exit({"VALID": 0, "INVALID": 1, "INCOMPLETE": 3}[checks_json(outcomes)["verdict"]])
+    raise typer.Exit({None: 0, "VALID": 0, "INVALID": 1, "INCOMPLETE": 3}[checks_json(outcomes)["verdict"]])

@@ -60,6 +60,8 @@ def check_all(
     if only_certificates:
         found = [file for file in found if _names_the_format(file)]
     wanted = None if expect is None else _statement(expect)
+    if wanted is not None and not found and changed_since is None:  # what did not change was held against it before
+        raise UsageError(f"{expect}: no certificate is left to hold against this statement")
     return [_check(file, files, wanted) for file in dict.fromkeys(found)]
 
 
@@ -192,12 +194,12 @@ def _compare(result: Result, claimed: dict[str, Any], wanted: dict[str, Any]) ->
 
 
 def checks_json(outcomes: list[Outcome]) -> dict[str, Any]:
-    """The JSON object of ``kvverify check``; any INVALID outweighs any INCOMPLETE."""
+    """The JSON object of ``kvverify check``; any INVALID outweighs any INCOMPLETE, of no file there is no verdict."""
     verdicts = [outcome.result.verdict for outcome in outcomes]
-    worst = next((v for v in (Verdict.INVALID, Verdict.INCOMPLETE) if v in verdicts), Verdict.VALID)
+    worst = next((v for v in (Verdict.INVALID, Verdict.INCOMPLETE, Verdict.VALID) if v in verdicts), None)
     return {
         "schema": "kvverify-check/1",
-        "verdict": worst.value,
+        "verdict": None if worst is None else worst.value,
         "counts": {v.value.lower(): verdicts.count(v) for v in Verdict},
         "files": [
             {

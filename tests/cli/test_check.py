@@ -298,6 +298,17 @@ def test_changed_since(repository: Path) -> None:
     assert last(kvverify("check", "..", "--changed-since", "HEAD~1")) == "1 valid, 1 invalid, 0 incomplete"
 
 
+def test_where_nothing_was_checked_nothing_is_called_valid(tmp_path: Path, repository: Path) -> None:
+    (tmp_path / "other.json").write_text("{}")
+    words = ("check", tmp_path / "other.json", "--only-certificates")
+    done = kvverify(*words, "--json")
+    assert (done.code, done.json["verdict"], done.json["files"]) == (0, None, [])
+    assert kvverify(*words).out == "0 valid, 0 invalid, 0 incomplete\n"
+    expected = tmp_path / "expected.json"
+    expected.write_text(json.dumps({"claim": "state-bits", "state_bits_at_least": "1"}))
+    kvverify(*words, "--expect", expected).refuses(2, "no certificate is left to hold against this statement")
+
+
 def test_a_changed_key_file_is_a_change_of_its_certificate(repository: Path, own: Path) -> None:
     for name in ("c.json", "keys.safetensors"):
         (repository / name).write_bytes((own / name).read_bytes())
