@@ -17,8 +17,9 @@ import kvverify
 from kvverify.bounds import Bound, best_bound
 from kvverify.bounds.candidate import BF16_ROUNDING, distortion, divergence
 from kvverify.bounds.ceiling import Ceiling, ceiling
-from kvverify.kernel.check import Result, Verdict, check, rule_files
+from kvverify.kernel.check import Result, Verdict, check
 from kvverify.problem import Problem
+from kvverify.trust import rule_files, trust
 
 TOKENS = (1 << 12, 1 << 14, 1 << 17, 1 << 20)
 DIMS, LOGITS = (64, 128), (16, 24, 32, 48, 64)
@@ -132,7 +133,7 @@ def _accepted(certificate: dict[str, Any] | None, rules: dict[str, str]) -> int 
     result: Result = check(certificate)
     if result.verdict is not Verdict.VALID:
         raise ValueError(f"the kernel refused what the search gave: {result.reason}")
-    names = {rule.partition(" ")[0] for rule in result.trust["rules"]}
+    names = {rule.partition(" ")[0] for rule in trust(result)["rules"]}
     rules |= {name: RULES[name] for name in names}
     statement = certificate["statement"]
     return int(statement.get("state_bits_at_least") or statement["state_bits_enough"])

@@ -30,8 +30,9 @@ from typing import Any
 
 import kvverify
 from kvverify.crosscheck import bits
-from kvverify.kernel.check import Result, Verdict, check, rule_files
+from kvverify.kernel.check import Result, Verdict, check
 from kvverify.kernel.document import write_bytes
+from kvverify.trust import rule_files
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))

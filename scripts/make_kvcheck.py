@@ -3,8 +3,7 @@
 Every module of kvverify/kernel becomes a function of the same text, indented, that returns its names; its imports from
 other modules become assignments. So private names of two rule files do not meet, nothing is renamed, nothing is stored
 as a string and executed, and a traceback shows the line that one reads. The last module, ``__main__``, stands at top
-level. Left out, by name, is what reads the kernel's own source files to print their digests (``LEFT_OUT``): in one file
-there are none, and the header has the digests instead. The same tree gives the same bytes.
+level. The same tree gives the same bytes.
 """
 
 from __future__ import annotations
@@ -21,10 +20,6 @@ from kvverify.kernel.document import write_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "kvverify.kernel"
-LEFT_OUT = {
-    "kvverify.kernel.check": ("_KERNEL", "_digest", "rule_files", "Result.trust", "FILES"),
-    "kvverify.kernel.rules": ("FILES",),
-}
 COMMAND = "python -m kvverify.kernel", "python kvcheck.py"
 
 HEADER = '''\
@@ -88,59 +83,27 @@ def variable(name: str) -> str:
 
 
 def body(name: str, source: str, known: dict[str, Path]) -> list[str]:
-    """The module's lines, its imports from the kernel replaced and what is to be left out left out."""
+    """The module's lines, its imports from the kernel replaced."""
     lines = source.splitlines()
-    tree = ast.parse(source)
-    left_out = set(LEFT_OUT.get(name, ()))
-    for node in reversed(tree.body):
+    for node in reversed(ast.parse(source).body):
         start, end = node.lineno - 1, node.end_lineno or node.lineno
         if isinstance(node, ast.ImportFrom) and node.module == "__future__":
             lines[start : end + 1] = []
         elif isinstance(node, ast.ImportFrom) and str(node.module).startswith(PACKAGE):
-            lines[start:end] = list(assignments(node, known, left_out))
-        elif isinstance(node, ast.ClassDef):
-            for item in reversed(node.body):
-                if isinstance(item, ast.FunctionDef) and f"{node.name}.{item.name}" in left_out:
-                    _cut(lines, item)
-                    left_out.discard(f"{node.name}.{item.name}")
-        elif (defined := _defined(node)) in left_out:
-            _cut(lines, node)
-            left_out.discard(defined)
-    if left_out:
-        raise Unfit(f"{name}: no definition of {', '.join(sorted(left_out))} to leave out")
+            lines[start:end] = list(assignments(node, known))
     return lines
 
 
-def assignments(node: ast.ImportFrom, known: dict[str, Path], left_out: set[str]) -> list[str]:
-    """``from kvverify.kernel.x import a, b`` as assignments; a name that is left out is left out here too."""
+def assignments(node: ast.ImportFrom, known: dict[str, Path]) -> list[str]:
+    """``from kvverify.kernel.x import a, b`` as assignments."""
     found = []
     for alias in node.names:
         inner = f"{node.module}.{alias.name}"
-        if alias.name in left_out:
-            left_out.discard(alias.name)
-        elif alias.asname:
+        if alias.asname:
             raise Unfit(f"line {node.lineno}: an import under another name")
-        else:
-            value = variable(inner) if inner in known else f"{variable(str(node.module))}.{alias.name}"
-            found.append(f"{alias.name} = {value}")
+        value = variable(inner) if inner in known else f"{variable(str(node.module))}.{alias.name}"
+        found.append(f"{alias.name} = {value}")
     return found
-
-
-def _defined(node: ast.stmt) -> str:
-    """The name that a statement at top level defines, or the empty word."""
-    if isinstance(node, ast.FunctionDef):
-        return node.name
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    return targets[0].id if targets and isinstance(targets[0], ast.Name) else ""
-
-
-def _cut(lines: list[str], node: ast.stmt) -> None:
-    """Take a definition out, with its decorators and the blank lines before it."""
-    decorators = node.decorator_list if isinstance(node, ast.FunctionDef) else []
-    start = min([node.lineno, *(decorator.lineno for decorator in decorators)]) - 1
-    while start and not lines[start - 1]:
-        start -= 1
-    lines[start : node.end_lineno] = []
 
 
 def one_file() -> str:
@@ -155,19 +118,7 @@ def one_file() -> str:
         else:
             text = "\n".join(f"    {line}" if line else "" for line in lines).rstrip()
             parts.append(f"@module\ndef {variable(name)}():\n{text}\n\n    return locals()\n")
-    whole = "\n\n".join(parts)
-    _complete(whole)
-    return whole
-
-
-def _complete(text: str) -> None:
-    """Refuse a file in which something left out is still called by its name."""
-    gone = {name.rpartition(".")[2] for names in LEFT_OUT.values() for name in names}
-    tree = ast.parse(text)
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    used |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    if used & gone:
-        raise Unfit(f"left out, but used: {', '.join(sorted(used & gone))}")
+    return "\n\n".join(parts)
 
 
 def sha256(data: bytes) -> str:

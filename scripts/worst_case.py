@@ -24,8 +24,8 @@ from worst_certificates import CASES
 
 from kvverify.kernel import document, numbers, tensors
 from kvverify.kernel.check import STEP_WORK
+from kvverify.kernel.context import WORK_LIMIT
 from kvverify.kernel.document import short, write_bytes
-from kvverify.kernel.facts import WORK_LIMIT
 from kvverify.kernel.rules import (
     RULES,
     codes,

@@ -14,8 +14,8 @@ from math import comb, gcd
 from pathlib import Path
 
 from kvverify.kernel import document
+from kvverify.kernel.context import Context
 from kvverify.kernel.document import MAX_BYTES, MAX_COUNTS, MAX_DIGITS, MAX_STEPS, Node
-from kvverify.kernel.facts import Context
 from kvverify.kernel.rules import codes, reed_muller
 from kvverify.kernel.statement import parse
 

@@ -67,8 +67,8 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Versions and the rule files' digests.")] = False,
 ) -> None:
     if version:
-        from kvverify.kernel.check import rule_files
         from kvverify.kernel.document import FORMAT
+        from kvverify.trust import rule_files
 
         lines = [f"  rules/{name} {digest}" for name, digest in rule_files()]
         show("\n".join([f"kvverify {__version__}, format {FORMAT}", *lines]))

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from flint import arb, fmpq
 
 from kvverify.crosscheck.bits import distortion, gain
-from kvverify.crosscheck.facts import Fact, Leak, Rule, Scaled, StateBits, premise
-from kvverify.crosscheck.settle import Case, Contrary, log2, must
+from kvverify.crosscheck.facts import Leak, Rule, Scaled, premise
+from kvverify.crosscheck.goal import Contrary, Fact, StateBits, must
+from kvverify.crosscheck.settle import Case, log2
 from kvverify.crosscheck.statement import number
 from kvverify.kernel.document import Node, fields, integer
 

@@ -9,14 +9,16 @@ the kernel accepted; time and memory are bounded on all others too.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from kvverify.crosscheck import amplitude, attention, bits, keys, payload, quantiser, reed_muller, rows, statement
-from kvverify.crosscheck.facts import Enough, Fact, Rule, StateBits
-from kvverify.crosscheck.settle import Case, Contrary, Undecided, must
+from kvverify.crosscheck.facts import Rule
+from kvverify.crosscheck.goal import Contrary, Fact, Goal, must
+from kvverify.crosscheck.settle import Case, Undecided
 from kvverify.kernel import document
-from kvverify.kernel.document import Malformed, Node, OverLimit, Step
+from kvverify.kernel.document import Malformed, Node, OverLimit, Step, short
 
 AGREES, CONTRARY, UNDECIDED = "agrees", "contrary", "undecided"
 RULES: dict[str, Rule] = {
@@ -29,6 +31,7 @@ RULES: dict[str, Rule] = {
     **amplitude.RULES,
     **quantiser.RULES,
 }
+CLAIMS: dict[str, Callable[[Node], Goal]] = {**dict.fromkeys(statement.CLAIMS, statement.read)}
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def second_opinion(
     folder = Path(files) if files is not None else path.parent if path is not None else Path()
     try:
         found = document.read(_serial(source) if isinstance(source, dict) else source)
-        case = Case(statement.read(found.statement), folder)
+        case = Case(_goal(found.statement), folder)
     except Malformed as error:
         return Opinion(CONTRARY, None, str(error), ())
     except OverLimit as error:
@@ -75,6 +78,13 @@ def second_opinion(
     else:
         outcomes.append(_conclusion(case, facts, found.steps[-1]))
     return _summary(outcomes)
+
+
+def _goal(node: Node) -> Goal:
+    claim = str(node.get("claim"))
+    if claim not in CLAIMS:
+        raise Malformed(f"statement: no claim of the kind {short(claim)!r} is known")
+    return CLAIMS[claim](node)
 
 
 def _serial(tree: Node) -> bytes:
@@ -105,15 +115,13 @@ def _judge(case: Case, facts: dict[str, Fact | None], step: Step) -> Outcome:
 
 def _conclusion(case: Case, facts: dict[str, Fact | None], last: Step) -> Outcome:
     """What the statement claims against what the last step states."""
-    fact, claimed = facts[last.id], case.statement.bits
+    fact = facts[last.id]
     if fact is None:
         return Outcome(last.id, last.rule, UNDECIDED, "the last step could not be read")
-    if not isinstance(fact, Enough if case.statement.upper else StateBits):
-        return Outcome(last.id, last.rule, CONTRARY, "the last step gives no bits of state of the claim's kind")
-    if isinstance(fact, Enough) and claimed < fact.bits:
-        return Outcome(last.id, last.rule, CONTRARY, "state_bits_enough is below what the last step states")
-    if isinstance(fact, StateBits) and claimed > fact.bits:
-        return Outcome(last.id, last.rule, CONTRARY, "state_bits_at_least exceeds what the last step states")
+    try:
+        case.goal.met_by(fact)
+    except Contrary as error:
+        return Outcome(last.id, last.rule, CONTRARY, str(error))
     return Outcome(last.id, last.rule, AGREES, "")
 
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from flint import arb, fmpq
 
-from kvverify.crosscheck.facts import Decay, Fact, Keys, Leak, Reading, Rule, Scaled, Tilt, premise
-from kvverify.crosscheck.settle import Case, must
+from kvverify.crosscheck.facts import Decay, Keys, Leak, Reading, Rule, Scaled, Tilt, premise
+from kvverify.crosscheck.goal import Fact, must
+from kvverify.crosscheck.settle import Case
 from kvverify.crosscheck.statement import number
 from kvverify.kernel.document import Node, fields, integer
 

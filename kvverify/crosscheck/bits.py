@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from flint import arb, ctx, fmpq, fmpz
 
-from kvverify.crosscheck.facts import Determinant, Fact, Leak, Reading, Rule, StateBits, premise
-from kvverify.crosscheck.settle import LAST_PRECISION, Case, log2, must, within
+from kvverify.crosscheck.facts import Determinant, Leak, Reading, Rule, premise
+from kvverify.crosscheck.goal import Fact, StateBits, must
+from kvverify.crosscheck.settle import LAST_PRECISION, Case, log2, within
 from kvverify.crosscheck.statement import number
 from kvverify.kernel.document import Malformed, Node, fields, integer
 

@@ -8,14 +8,15 @@ from typing import Protocol, TypeVar
 
 from flint import arb, arb_mat, fmpq
 
-from kvverify.crosscheck.settle import Case, must
+from kvverify.crosscheck.goal import Fact, must
+from kvverify.crosscheck.settle import Case
 from kvverify.kernel.document import Node
 
 _NOTHING = fmpq(0)
 
 
 @dataclass(frozen=True)
-class Keys:
+class Keys(Fact):
     """``size`` keys; token l weighs exp(-c e) relative to its row's target, e counted by ``exponents`` (dominating).
 
     ``square``: of the largest logit on the whole body at c = 1, so that no root is taken. ``pad_twice``: twice the
@@ -36,7 +37,7 @@ class Keys:
 
 
 @dataclass(frozen=True)
-class Decay:
+class Decay(Fact):
     """exp(-exponent) <= z."""
 
     exponent: fmpq
@@ -44,7 +45,7 @@ class Decay:
 
 
 @dataclass(frozen=True)
-class Tilt:
+class Tilt(Fact):
     """A query's tilt along a secret coordinate: u = e^(strength y).
 
     ``law`` bounds E u from above and (h(u) - 2 E log2(1 + u)) a coordinate from below, at the present precision.
@@ -58,7 +59,7 @@ class Tilt:
 
 
 @dataclass(frozen=True)
-class Scaled:
+class Scaled(Fact):
     """Keys at a scale where e weighs exp(-exponent e) <= z^e, within the logit budget; ``payload`` of them are read.
 
     With a tilt the budget holds for queries of one more coordinate, of the tilt's strength.
@@ -84,7 +85,7 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True)
-class Leak:
+class Leak(Fact):
     """Off-target mass <= sigma and other mass <= rest in every row, mean sum of squares <= squares.
 
     ``rows`` of a file's keys, or a family's keys as ``scaled``.
@@ -99,7 +100,7 @@ class Leak:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Reading(Fact):
     """Each payload value is one of ``alphabet`` levels that the tolerance tells apart."""
 
     alphabet: int
@@ -107,30 +108,15 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Determinant:
+class Determinant(Fact):
     """log2 |det W| >= bits for the square matrix of the payload."""
 
     payload: int
     bits: fmpq
 
 
-@dataclass(frozen=True)
-class StateBits:
-    """All streams together have at least 2^bits states."""
-
-    bits: fmpq
-
-
-@dataclass(frozen=True)
-class Enough:
-    """Some compressor has at most 2^bits states, of all streams together."""
-
-    bits: int
-
-
-Fact = Keys | Decay | Tilt | Scaled | Leak | Reading | Determinant | StateBits | Enough
 Rule = Callable[[Case, dict[str, Fact], Node, Node], Fact]
-T = TypeVar("T", Keys, Decay, Tilt, Scaled, Leak, Reading, Determinant, StateBits)
+T = TypeVar("T", bound=Fact)
 
 
 def premise(uses: dict[str, Fact], name: str, kind: type[T]) -> T:

@@ -8,8 +8,9 @@ import numpy as np
 from flint import fmpq, fmpz, fmpz_poly, fmpz_series
 
 from kvverify.crosscheck import weights
-from kvverify.crosscheck.facts import Fact, Keys, Rule
-from kvverify.crosscheck.settle import Case, must, within
+from kvverify.crosscheck.facts import Keys, Rule
+from kvverify.crosscheck.goal import Fact, must
+from kvverify.crosscheck.settle import Case, within
 from kvverify.kernel.document import Malformed, Node, counts, fields, integer, integers, strings
 
 _LENGTH = 1024

@@ -8,8 +8,9 @@ from math import isqrt
 from flint import arb, fmpq
 
 from kvverify.crosscheck.bits import distortion, gain, near_identity
-from kvverify.crosscheck.facts import Fact, Keys, Leak, Rule, Scaled, StateBits, Tilt, premise
-from kvverify.crosscheck.settle import Case, Contrary, log2, must, within
+from kvverify.crosscheck.facts import Keys, Leak, Rule, Scaled, Tilt, premise
+from kvverify.crosscheck.goal import Contrary, Fact, StateBits, must
+from kvverify.crosscheck.settle import Case, log2, within
 from kvverify.crosscheck.statement import number
 from kvverify.kernel.document import Node, fields, integer
 

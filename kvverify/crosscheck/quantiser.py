@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from flint import arb, ctx, fmpq, fmpz
 
-from kvverify.crosscheck.facts import Enough, Fact, Rule
-from kvverify.crosscheck.settle import Case, Contrary, must, within
+from kvverify.crosscheck.facts import Rule
+from kvverify.crosscheck.goal import Contrary, Enough, Fact, must
+from kvverify.crosscheck.settle import Case, within
 from kvverify.kernel.document import Malformed, Node, fields, integer
 
 _TOKEN_BITS = 1 << 20

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from kvverify.crosscheck import weights
-from kvverify.crosscheck.facts import Fact, Keys, Rule
+from kvverify.crosscheck.facts import Keys, Rule
+from kvverify.crosscheck.goal import Fact, must
 from kvverify.crosscheck.keys import sign_keys
-from kvverify.crosscheck.settle import Case, must, within
+from kvverify.crosscheck.settle import Case, within
 from kvverify.kernel.document import Node, counts, fields, integer
 
 _VARIABLES = 10

@@ -9,8 +9,9 @@ from flint import arb, arb_mat, ctx, fmpq, fmpz, fmpz_mat
 
 from kvverify.crosscheck import tensor
 from kvverify.crosscheck.attention import stated_leak
-from kvverify.crosscheck.facts import Fact, Leak, Rule
-from kvverify.crosscheck.settle import FIRST_PRECISION, LAST_PRECISION, Case, must, within
+from kvverify.crosscheck.facts import Leak, Rule
+from kvverify.crosscheck.goal import Fact, must
+from kvverify.crosscheck.settle import FIRST_PRECISION, LAST_PRECISION, Case, within
 from kvverify.crosscheck.statement import number, tensor_file
 from kvverify.kernel.document import Node, fields, integers, strings
 

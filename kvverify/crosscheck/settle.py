@@ -8,17 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from flint import arb, ctx, fmpq
 
+from kvverify.crosscheck.goal import Contrary, Goal, must
 from kvverify.crosscheck.statement import Statement
 from kvverify.kernel.document import short
 
+G = TypeVar("G", bound=Goal)
 FIRST_PRECISION, LAST_PRECISION = 128, 4096
-
-
-class Contrary(Exception):
-    """Proved: what the step states is false, or more than its premises give."""
 
 
 class Undecided(Exception):
@@ -27,11 +26,22 @@ class Undecided(Exception):
 
 @dataclass
 class Case:
-    """The statement that all steps are judged under, and what the present step leaves open."""
+    """The claim that all steps are judged under, and what the present step leaves open."""
 
-    statement: Statement
+    goal: Goal
     folder: Path
     open: list[str] = field(default_factory=list)
+
+    @property
+    def statement(self) -> Statement:
+        """The problem class. Raises Contrary where the certificate claims something else."""
+        return self.about(Statement)
+
+    def about(self, kind: type[G]) -> G:
+        """The goal, which must be of that kind."""
+        must(isinstance(self.goal, kind), f"the claim is of the kind {kind.__name__}")
+        assert isinstance(self.goal, kind)
+        return self.goal
 
     def at_most(
         self, test: str, sides: Callable[[], tuple[arb, arb]], *, strict: bool = False, most: int = LAST_PRECISION
@@ -50,12 +60,6 @@ class Case:
                     raise Contrary(f"{test} ({short(left.str(12))} against {short(right.str(12))})")
             bits *= 2
         self.open.append(f"{test}: not decided at {bits // 2} bits")
-
-
-def must(condition: bool, test: str) -> None:
-    """Raise Contrary unless the condition, decided exactly, holds."""
-    if not condition:
-        raise Contrary(test)
 
 
 def within(condition: bool, limit: str) -> None:

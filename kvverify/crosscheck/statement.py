@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from flint import fmpq
 
+from kvverify.crosscheck.goal import Enough, Fact, Goal, StateBits, must
 from kvverify.kernel.document import Malformed, Node, fields, integer, obj, rational, text
 
+CLAIMS = ("state-bits", "state-bits-enough")
 _WORDS = {
-    "claim": {"state-bits", "state-bits-enough"},
+    "claim": {*CLAIMS},
     "attention": {"softmax"},
     "body": {"cube", "ball", "given"},
     "budget": {"class", "own-keys", "own-queries"},
@@ -30,7 +32,7 @@ class TensorFile:
 
 
 @dataclass(frozen=True)
-class Statement:
+class Statement(Goal):
     """The claim's fields in range; exactly one of ``tolerance`` (additive) and ``relative`` is there.
 
     ``upper``: that many ``bits`` are enough; else no fewer are.
@@ -56,6 +58,17 @@ class Statement:
     def rounding(self) -> fmpq:
         """How far rounding to bf16 (8 significant bits) moves a number of [-1, 1]: half of the spacing 2^-8 below 1."""
         return fmpq(1, 512) if self.bf16 else fmpq(0)
+
+    def met_by(self, last: Fact) -> None:
+        """The last step states bits of the claim's kind, and no fewer (of those that are enough: no more)."""
+        must(
+            isinstance(last, Enough if self.upper else StateBits),
+            "the last step gives bits, of the kind claimed",
+        )
+        if isinstance(last, Enough):
+            must(last.bits <= self.bits, "state_bits_enough is not below what the last step states")
+        if isinstance(last, StateBits):
+            must(self.bits <= last.bits, "state_bits_at_least is at most what the last step states")
 
 
 def number(node: Node, name: str) -> fmpq:

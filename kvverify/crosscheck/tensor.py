@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kvverify.crosscheck.settle import Contrary, Undecided, must, within
+from kvverify.crosscheck.goal import Contrary, must
+from kvverify.crosscheck.settle import Undecided, within
 from kvverify.crosscheck.statement import TensorFile
 from kvverify.kernel.document import short
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import TypeVar
 
 from kvverify.export.expression import Expression, Inequality, Number
@@ -94,8 +95,12 @@ def read_statement(node: Node) -> Statement:
     )  # fmt: skip
 
 
+class Fact:
+    """What a step states, taken at its word."""
+
+
 @dataclass(frozen=True)
-class Keys:
+class Keys(Fact):
     """``cost``: the logit of a query at scale 1 on the cube; in the ball the square of it."""
 
     size: int
@@ -109,7 +114,7 @@ class Keys:
 
 
 @dataclass(frozen=True)
-class Decay:
+class Decay(Fact):
     """exp(-exponent) <= z."""
 
     exponent: Fraction
@@ -117,7 +122,7 @@ class Decay:
 
 
 @dataclass(frozen=True)
-class Tilt:
+class Tilt(Fact):
     """``mean`` and ``entropy`` of the law of a secret under a tilt; (radius, coordinates) in the ball."""
 
     strength: Fraction
@@ -127,7 +132,7 @@ class Tilt:
 
 
 @dataclass(frozen=True)
-class Scaled:
+class Scaled(Fact):
     """Keys at a scale."""
 
     keys: Keys
@@ -137,7 +142,7 @@ class Scaled:
 
 
 @dataclass(frozen=True)
-class Leak:
+class Leak(Fact):
     """The stated sums of a row; ``scaled`` is None where the rows are those of a file."""
 
     payload: int
@@ -148,7 +153,7 @@ class Leak:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Reading(Fact):
     """Symbols that can be read back."""
 
     alphabet: int
@@ -156,7 +161,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Determinant:
+class Determinant(Fact):
     """log2 |det W| is at least this."""
 
     payload: int
@@ -164,26 +169,30 @@ class Determinant:
 
 
 @dataclass(frozen=True)
-class Bits:
+class Bits(Fact):
     """State bits at least; or enough, for one token of one stream."""
 
     value: Fraction
     enough: bool = False
 
 
-Fact = Keys | Decay | Tilt | Scaled | Leak | Reading | Determinant | Bits
-T = TypeVar("T", Keys, Decay, Tilt, Scaled, Leak, Reading, Determinant, Bits)
+T = TypeVar("T", bound=Fact)
 
 
 @dataclass
 class Case:
-    """One step at work: the statement, the step, its premises; leaves and other facts are noted here."""
+    """One step at work: the claim's fields, the step, its premises; leaves and other facts are noted here."""
 
-    statement: Statement
+    fields: Node
     step: Step
     known: dict[str, Fact]
     leaves: list[Leaf] = field(default_factory=list)
     unexported: list[Unexported] = field(default_factory=list)
+
+    @cached_property
+    def statement(self) -> Statement:
+        """The problem class and its bits. Raises Malformed where the claim is of another kind."""
+        return read_statement(self.fields)
 
     def leaf(self, fact: str, words: str, *parts: Inequality) -> None:
         """Note an inequality under the rule's own words."""

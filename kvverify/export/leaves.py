@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from kvverify.export import amplitudes, keys, quantisers, rules
-from kvverify.export.facts import Case, Fact, Leaf, Statement, Unexported, read_statement
+from kvverify.export.facts import Case, Fact, Leaf, Unexported
 from kvverify.kernel.document import Document, Malformed, short
 
 RULES: dict[str, Callable[[Case], Fact]] = {
@@ -22,6 +22,9 @@ RULES: dict[str, Callable[[Case], Fact]] = {
     "volume": rules.volume, "tilt": rules.tilt, "ball-tilt": rules.ball_tilt, "joint": rules.joint,
     "amplitude": amplitudes.amplitude, "quantiser": quantisers.quantiser, "dithered": quantisers.dithered,
 }  # fmt: skip
+
+# What the last step is held against, for each kind of claim.
+CLAIMS: dict[str, Callable[[Case, Fact], None]] = {"state-bits": rules.claim, "state-bits-enough": rules.claim}
 
 # Rules of which nothing is exported: what they prove is counting, or reading of files.
 COMBINATORIAL = frozenset(
@@ -40,7 +43,6 @@ class Leaves:
 
 def find_leaves(found: Document) -> Leaves:
     """Walk the steps. Raises Malformed where a rule, a premise or a number is missing, OverLimit where one is large."""
-    statement = read_statement(found.statement)
     known: dict[str, Fact] = {}
     noted: list[Leaf] = []
     unexported = [
@@ -51,18 +53,21 @@ def find_leaves(found: Document) -> Leaves:
             raise Malformed(f"step {step.id}: unknown rule {short(step.rule)!r}")
         if step.id in known:
             raise Malformed(f"step {step.id}: a second step of this name")
-        case = Case(statement, step, known)
+        case = Case(found.statement, step, known)
         try:
             known[step.id] = RULES[step.rule](case)
         except Malformed as error:
             raise Malformed(f"step {step.id}: {error}") from None
         noted += case.leaves
         unexported += case.unexported
-    noted += _claim(statement, found, known)
+    noted += _claim(found, known)
     return Leaves(found.digest, tuple(noted), tuple(unexported))
 
 
-def _claim(statement: Statement, found: Document, known: dict[str, Fact]) -> list[Leaf]:
-    case = Case(statement, replace(found.steps[-1], id="statement", rule="claim"), known)
-    rules.claim(case, known[found.steps[-1].id])
+def _claim(found: Document, known: dict[str, Fact]) -> list[Leaf]:
+    case = Case(found.statement, replace(found.steps[-1], id="statement", rule="claim"), known)
+    kind = str(found.statement.get("claim"))
+    if kind not in CLAIMS:
+        raise Malformed(f"statement: no claim of the kind {short(kind)!r} is known")
+    CLAIMS[kind](case, known[found.steps[-1].id])
     return case.leaves

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -10,15 +9,14 @@ from enum import Enum
 from fractions import Fraction
 from pathlib import Path
 
-from kvverify.kernel import document, statement
+from kvverify.kernel import document
+from kvverify.kernel.context import Absent, Context
 from kvverify.kernel.document import Document, Malformed, Node, OverLimit, short
-from kvverify.kernel.facts import Absent, Context, Enough, Fact, Rejected, StateBits, need
-from kvverify.kernel.rules import FILES, RULES
+from kvverify.kernel.facts import Fact, Goal, Rejected
+from kvverify.kernel.rules import CLAIMS, RULES
 from kvverify.kernel.statement import Statement
 
 STEP_WORK = 1 << 16  # of a step before its rule's own account: some arithmetic with numbers as long as may be
-
-_KERNEL = Path(__file__).parent
 
 
 class Verdict(Enum):
@@ -31,35 +29,28 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Result:
-    """A verdict, with what it rests on. ``bits`` is what the steps prove, ``claim`` what the statement says."""
+    """A verdict. ``bits`` is what the steps prove about state, ``claim`` what the statement says.
+
+    ``proved``: the number of steps that hold, ``step`` the one where the check ended if it is not VALID.
+    """
 
     verdict: Verdict
-    claim: str
-    step: str | None
     reason: str
-    statement: Statement | None
-    bits: Fraction | None
-    rules: tuple[str, ...]
+    step: str | None = None
+    goal: Goal | None = None
+    bits: Fraction | None = None
+    rules: tuple[str, ...] = ()
+    proved: int = 0
 
     @property
-    def trust(self) -> dict[str, list[str]]:
-        """What VALID rests on: the rule files that ran and the whole kernel, with digests.
+    def claim(self) -> str:
+        """The claim in one line; the empty one where it could not be read."""
+        return "" if self.goal is None else short(self.goal.said(), 200)
 
-        No lemma is cited and no other engine is used.
-        """
-        files = sorted({FILES[rule] for rule in self.rules})
-        rules = [f"{Path(file).name} {_digest([Path(file)])}" for file in files]
-        return {"kernel": [_digest(sorted(_KERNEL.rglob("*.py")))], "rules": rules, "cited": [], "engines": []}
-
-
-def rule_files() -> list[tuple[str, str]]:
-    """Every rule file with its digest."""
-    return [(Path(file).name, _digest([Path(file)])) for file in sorted(set(FILES.values()))]
-
-
-def _digest(paths: list[Path]) -> str:
-    """The first 16 digits of the sha256 of the files, one after the other."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
+    @property
+    def statement(self) -> Statement | None:
+        """The problem class and its bits; None where the certificate claims something else."""
+        return self.goal if isinstance(self.goal, Statement) else None
 
 
 def check(source: str | os.PathLike[str] | bytes | Node, files: str | os.PathLike[str] | None = None) -> Result:
@@ -70,12 +61,20 @@ def check(source: str | os.PathLike[str] | bytes | Node, files: str | os.PathLik
     folder = Path(files) if files is not None else Path(str(source)).parent if given_path else Path()
     try:
         found = document.read(_serial(source) if isinstance(source, dict) else source)
-        claimed = statement.parse(found.statement)
+        goal = _goal(found.statement)
     except Malformed as error:
-        return _result(Verdict.INVALID, reason=str(error))
+        return Result(Verdict.INVALID, short(str(error), 600))
     except OverLimit as error:
-        return _result(Verdict.INCOMPLETE, reason=str(error))
-    return _prove(found, Context(claimed, folder))
+        return Result(Verdict.INCOMPLETE, short(str(error), 600))
+    return _prove(found, Context(goal, folder))
+
+
+def _goal(node: Node) -> Goal:
+    """What the statement claims, read by the family of rules that it is for."""
+    claim = document.text(node.get("claim"), "statement.claim")
+    if claim not in CLAIMS:
+        raise Malformed(f"statement.claim: expected one of {', '.join(CLAIMS)}, found {short(claim)!r}")
+    return CLAIMS[claim](node)
 
 
 def _serial(tree: Node) -> bytes:
@@ -93,7 +92,7 @@ def _prove(found: Document, context: Context) -> Result:
     used = {premise for step in found.steps for premise in step.uses.values()}
 
     def result(verdict: Verdict, reason: str = "", bits: Fraction | None = None) -> Result:
-        return _result(verdict, step_id, reason, context.statement, bits, tuple(rules))
+        return Result(verdict, short(reason, 600), step_id, context.goal, bits, tuple(rules), len(facts))
 
     try:
         for step in found.steps:
@@ -111,41 +110,10 @@ def _prove(found: Document, context: Context) -> Result:
             context.charge(STEP_WORK)
             premises = {name: facts[premise] for name, premise in step.uses.items()}
             facts[step.id] = RULES[step.rule](context, premises, step.given, step.gives)
-        bits = _conclude(context.statement, facts[found.steps[-1].id])
+        bits = context.goal.met_by(facts[found.steps[-1].id])
     except (Malformed, Rejected) as error:
         return result(Verdict.INVALID, str(error))
     except (OverLimit, Absent) as error:
         return result(Verdict.INCOMPLETE, str(error))
     step_id = None
     return result(Verdict.VALID, bits=bits)
-
-
-def _conclude(claimed: Statement, last: Fact) -> Fraction:
-    """The bits of the last step, which must be of the kind that the claim asks for and at least as strong."""
-    if claimed.state_bits_enough is not None:
-        need(isinstance(last, Enough), "the last step gives bits that are enough")
-        assert isinstance(last, Enough)
-        enough = claimed.state_bits_enough
-        need(last.at_most <= enough, "state_bits_enough >= what the steps prove", enough, last.at_most)
-        return Fraction(last.at_most)
-    need(isinstance(last, StateBits), "the last step gives bits of state")
-    assert isinstance(last, StateBits)
-    least = claimed.state_bits_at_least
-    need(least <= last.at_least, "state_bits_at_least <= what the steps prove", least, last.at_least)
-    return last.at_least
-
-
-def _result(
-    verdict: Verdict,
-    step: str | None = None,
-    reason: str = "",
-    claimed: Statement | None = None,
-    bits: Fraction | None = None,
-    rules: tuple[str, ...] = (),
-) -> Result:
-    claim = ""
-    if claimed is not None:
-        enough = claimed.state_bits_enough
-        bound = f">= {claimed.state_bits_at_least}" if enough is None else f"<= {enough}"
-        claim = f"state of {claimed.tokens} tokens {bound} bits"
-    return Result(verdict, short(claim, 200), step, short(reason, 600), claimed, bits, rules)

@@ -1,17 +1,17 @@
-"""What a proved step gives to later steps, and how a rule says no. Facts are made by rules only."""
+"""What a proved step gives to later steps, what a certificate claims, and how a rule says no.
+
+Facts are made by rules only.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from kvverify.kernel.document import Node, OverLimit, short
-from kvverify.kernel.statement import Statement
-
-WORK_LIMIT = 1 << 27  # elementary steps of one check, each well under a microsecond
+from kvverify.kernel.document import short
 
 
 class Rejected(Exception):
@@ -22,27 +22,27 @@ class Rejected(Exception):
         super().__init__(test + sides)
 
 
-class Absent(Exception):
-    """A file that the certificate refers to is not there: INCOMPLETE."""
+class Fact:
+    """What a proved step gives to later steps."""
 
 
-@dataclass
-class Context:
-    """What every rule sees: the statement, the folder of referenced files, and the work left in this check."""
+class Goal(ABC):
+    """What a certificate claims, as its statement says it."""
 
-    statement: Statement
-    folder: Path
-    work: int = field(default=WORK_LIMIT)
+    @abstractmethod
+    def said(self) -> str:
+        """The claim in one line for people."""
 
-    def charge(self, steps: int) -> None:
-        """Account for work before it is done; refuse what would take too long."""
-        self.work -= steps
-        if self.work < 0:
-            raise OverLimit(f"limit: this step needs {short(str(steps))} units of work, more than one check may take")
+    @abstractmethod
+    def met_by(self, last: Fact) -> Fraction | None:
+        """The bits of state that the last step gives, where the claim is about these.
+
+        Raises Rejected unless that fact is of this goal's kind and at least as strong.
+        """
 
 
 @dataclass(frozen=True)
-class Keys:
+class Keys(Fact):
     """``size`` distinct keys with queries such that token l weighs exp(-c e_il) relative to target i, for any c > 0.
 
     ``exponents`` dominates every row: at most as many off-target tokens with e_il <= e as its counts up to e say.
@@ -64,7 +64,7 @@ class Keys:
 
 
 @dataclass(frozen=True)
-class Decay:
+class Decay(Fact):
     """exp(-exponent) <= at_most."""
 
     exponent: Fraction
@@ -72,7 +72,7 @@ class Decay:
 
 
 @dataclass(frozen=True)
-class Tilt:
+class Tilt(Fact):
     """A key query's tilt along one secret coordinate y, and the law of u = e^(strength y), symmetric about y = 0.
 
     E u <= ``mean``; a token's h(u) - 2 E log2(1 + u) is at least ``entropy`` bits for each of its secret coordinates.
@@ -87,7 +87,7 @@ class Tilt:
 
 
 @dataclass(frozen=True)
-class Scaled:
+class Scaled(Fact):
     """Keys and a scale within the budget: weights exp(-exponent e) <= decay^e; ``payload`` tokens carry the secret.
 
     With a tilt the budget leaves room for one more coordinate of the query, of the tilt's strength.
@@ -123,7 +123,7 @@ class Matrix:
 
 
 @dataclass(frozen=True)
-class Leak:
+class Leak(Fact):
     """Attention relative to the target, over ``payload`` rows: bounds for the worst row, and row by row where known.
 
     ``squares`` bounds the mean over rows of the sum of squared off-target weights. ``matrix`` encloses the weights
@@ -140,7 +140,7 @@ class Leak:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Reading(Fact):
     """Every payload value can be read back within the tolerance when it is one of ``alphabet`` levels."""
 
     alphabet: int
@@ -148,7 +148,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Determinant:
+class Determinant(Fact):
     """log2 |det W| >= log2_at_least for the payload's square attention matrix (it may be negative)."""
 
     payload: int
@@ -156,22 +156,20 @@ class Determinant:
 
 
 @dataclass(frozen=True)
-class StateBits:
+class StateBits(Fact):
     """log2 of the number of states of all streams together is at least this."""
 
     at_least: Fraction
 
 
 @dataclass(frozen=True)
-class Enough:
+class Enough(Fact):
     """Some compressor of the class has at most 2^at_most states, of all streams together."""
 
     at_most: int
 
 
-Fact = Keys | Decay | Tilt | Scaled | Leak | Reading | Determinant | StateBits | Enough
-Rule = Callable[[Context, dict[str, Fact], Node, Node], Fact]
-T = TypeVar("T", Keys, Decay, Tilt, Scaled, Leak, Reading, Determinant, StateBits)
+T = TypeVar("T", bound=Fact)
 V = TypeVar("V")
 
 
@@ -183,9 +181,13 @@ def need(condition: bool, test: str, left: object = "", right: object = "") -> N
 
 def premise(uses: dict[str, Fact], name: str, kind: type[T]) -> T:
     """The premise of that name, which must be a fact of that kind."""
-    fact = uses[name]
+    return of_kind(uses[name], kind, f"premise {name!r}")
+
+
+def of_kind(fact: Fact, kind: type[T], what: str) -> T:
+    """The fact, which must be of that kind."""
     if not isinstance(fact, kind):
-        reject(f"premise {name!r} is of the kind {kind.__name__}", type(fact).__name__, kind.__name__)
+        reject(f"{what} is of the kind {kind.__name__}", type(fact).__name__, kind.__name__)
     return fact
 
 

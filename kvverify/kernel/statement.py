@@ -17,15 +17,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from kvverify.kernel.document import Malformed, Node, fields, integer, obj, rational, short, text
+from kvverify.kernel.facts import Enough, Fact, Goal, StateBits, need, of_kind
 
 _REQUIRED = {
     "claim", "attention", "tokens", "key_dim", "value_dim", "kv_heads", "layers", "body", "budget", "max_logit",
     "failure", "inputs",
 }  # fmt: skip
-_CLAIMS = {"state-bits": "state_bits_at_least", "state-bits-enough": "state_bits_enough"}
+CLAIMS = {"state-bits": "state_bits_at_least", "state-bits-enough": "state_bits_enough"}
 _SIZES = {"tokens", "key_dim", "value_dim", "kv_heads", "layers"}
 _WORDS = {
-    "claim": tuple(_CLAIMS),
+    "claim": tuple(CLAIMS),
     "attention": ("softmax",),
     "body": ("cube", "ball", "given"),
     "budget": ("class", "own-keys", "own-queries"),
@@ -49,7 +50,7 @@ class TensorFile:
 
 
 @dataclass(frozen=True)
-class Statement:
+class Statement(Goal):
     """A claim of the class above, its fields in range. Exactly one of ``tolerance`` and ``relative`` is given.
 
     ``state_bits_enough`` is None in a lower bound, and ``state_bits_at_least`` 0 where that many are enough.
@@ -82,11 +83,28 @@ class Statement:
         """How far the format of the inputs moves a value: outputs move by no more."""
         return BF16_ROUNDING if self.inputs == "bf16" else Fraction(0)
 
+    def said(self) -> str:
+        """The number of tokens, and of bits."""
+        enough = self.state_bits_enough
+        bound = f">= {self.state_bits_at_least}" if enough is None else f"<= {enough}"
+        return f"state of {self.tokens} tokens {bound} bits"
+
+    def met_by(self, last: Fact) -> Fraction:
+        """The last step gives bits of state that are necessary, or enough, as the claim says."""
+        least, enough = self.state_bits_at_least, self.state_bits_enough
+        if enough is None:
+            proved = of_kind(last, StateBits, "the last step").at_least
+            need(least <= proved, "state_bits_at_least <= what the steps prove", least, proved)
+            return proved
+        most = of_kind(last, Enough, "the last step").at_most
+        need(most <= enough, "state_bits_enough >= what the steps prove", enough, most)
+        return Fraction(most)
+
 
 def parse(node: Node) -> Statement:
     """Read a statement. Raises Malformed where a field is missing, unknown or out of the class's range."""
     one_of = sorted({"tolerance", "relative"} & node.keys())
-    bound = _CLAIMS.get(str(node.get("claim")), "state_bits_at_least")
+    bound = CLAIMS.get(str(node.get("claim")), "state_bits_at_least")
     fields(node, "statement", _REQUIRED | {bound} | set(one_of), {"keys", "queries"})
     if len(one_of) != 1:
         raise Malformed("statement: expected exactly one of 'tolerance' and 'relative'")

@@ -6,8 +6,9 @@ import hashlib
 import json
 from typing import Any
 
+from kvverify.kernel.context import Absent, Context
 from kvverify.kernel.document import OverLimit, short
-from kvverify.kernel.facts import Absent, Context, need, reject
+from kvverify.kernel.facts import need, reject
 from kvverify.kernel.statement import TensorFile
 
 MAX_FILE = 256 << 20

@@ -16,6 +16,7 @@ from kvverify.crosscheck.arb import second_opinion
 from kvverify.errors import UsageError
 from kvverify.kernel import document
 from kvverify.kernel.check import Result, Verdict, check
+from kvverify.trust import trust
 
 _BOUNDS = {"state-bits-enough": "state_bits_enough"}  # of a claim; every other claim has the one below
 _BOUND = "state_bits_at_least"
@@ -149,7 +150,7 @@ def _check(path: Path, files: Path | None, wanted: dict[str, Any] | None) -> Out
         data = _read(path)
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
-        result = Result(Verdict.INCOMPLETE, "", None, reason, None, None, ())
+        result = Result(Verdict.INCOMPLETE, reason)
         return Outcome(path, result, None, time.perf_counter() - begin)
     result = check(data, files if files is not None else path.parent)
     opinion = None
@@ -204,7 +205,7 @@ def checks_json(outcomes: list[Outcome]) -> dict[str, Any]:
         "files": [
             {
                 "file": str(outcome.path), "verdict": outcome.result.verdict.value, "claim": outcome.result.claim,
-                "step": outcome.result.step, "reason": outcome.result.reason or None, "trust": outcome.result.trust,
+                "step": outcome.result.step, "reason": outcome.result.reason or None, "trust": trust(outcome.result),
                 "second_opinion": outcome.opinion, "seconds": round(outcome.seconds, 3),
             }
             for outcome in outcomes

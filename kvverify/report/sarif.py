@@ -10,8 +10,9 @@ from urllib.parse import quote
 
 from kvverify import __version__
 from kvverify.crosscheck.arb import RULES
-from kvverify.kernel.check import Verdict, rule_files
+from kvverify.kernel.check import Verdict
 from kvverify.report.checks import Outcome, checks_json, failure_text
+from kvverify.trust import rule_files
 
 _WHOLE = "certificate"
 """The rule of what no step is to blame for: the document's form, its statement, a limit, a file that cannot be read."""

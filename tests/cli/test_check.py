@@ -14,8 +14,7 @@ from xml.etree import ElementTree
 import pytest
 
 from kvverify.kernel import document
-from kvverify.kernel.check import rule_files
-from kvverify.kernel.rules import FILES
+from kvverify.trust import rule_file, rule_files
 from tests.cli.command import Done, kvverify, process
 from tests.cli.conftest import Seal
 from tests.cli.test_certify import key_file
@@ -101,7 +100,7 @@ def test_trust_is_computed_from_the_steps(tree: Tree, good: Path) -> None:
     digests = {f"{name} {digest}" for name, digest in rule_files()}
     assert trust["cited"] == trust["engines"] == []
     assert set(trust["rules"]) < digests
-    assert {rule.split()[0] for rule in trust["rules"]} == {Path(FILES[step["rule"]]).name for step in tree["steps"]}
+    assert {rule.split()[0] for rule in trust["rules"]} == {rule_file(step["rule"]) for step in tree["steps"]}
     claimed = json.loads(good.read_text())
     good.write_text(json.dumps({**claimed, "trust": {"rules": []}}))
     assert kvverify("check", good).code == 1

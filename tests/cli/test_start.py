@@ -15,8 +15,8 @@ import pytest
 
 import kvverify.cli
 from kvverify import __version__
-from kvverify.kernel.check import rule_files
 from kvverify.kernel.document import FORMAT
+from kvverify.trust import rule_files
 from tests.cli.command import ROOT, process
 from tests.cli.command import kvverify as call
 from tests.cli.conftest import Seal

@@ -21,7 +21,8 @@ from kvverify.codes.hypercube import Hypercube
 from kvverify.codes.kerdock import kerdock
 from kvverify.codes.paraboloid import Paraboloid
 from kvverify.errors import UsageError
-from kvverify.kernel.facts import Context, Keys, Rejected
+from kvverify.kernel.context import Context
+from kvverify.kernel.facts import Keys, Rejected
 from kvverify.kernel.rules import RULES
 from kvverify.kernel.statement import Statement
 

@@ -145,7 +145,7 @@ def test_steps_stand_in_order() -> None:
     assert_opinion(second_opinion(signed(tree)), "contrary", "decay", "one step of this name")
     tree = control("volume")
     tree["steps"].pop()
-    assert_opinion(second_opinion(signed(tree)), "contrary", "determinant", "no bits of state")
+    assert_opinion(second_opinion(signed(tree)), "contrary", "determinant", "gives bits, of the kind claimed")
     assert_opinion(second_opinion({**control("volume"), "digest": "0" * 64}), "contrary", None, "digest")
 
 

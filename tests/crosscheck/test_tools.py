@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from kvverify.crosscheck import tensor, weights
 from kvverify.crosscheck.bits import log_ratio
-from kvverify.crosscheck.settle import Case, Contrary, Undecided, log2
+from kvverify.crosscheck.goal import Contrary
+from kvverify.crosscheck.settle import Case, Undecided, log2
 from kvverify.crosscheck.statement import Statement, TensorFile
 from kvverify.crosscheck.statement import read as read_statement
 from kvverify.kernel.document import Malformed

@@ -157,8 +157,10 @@ def bits_now() -> int:
 
 @dataclass
 class Case:
-    """The statement that a certificate's steps are judged under; what the present step leaves open, or has taken."""
+    """The claim that steps are judged under, as fields, and as a facts.Problem where it is of that class; what the
+    present step leaves open, or has taken."""
 
+    node: dict[str, Any]
     problem: Any
     folder: Path
     open: list[str] = field(default_factory=list)

@@ -35,13 +35,15 @@ class Outcome:
 def third_opinion(tree: Node, folder: Path) -> list[Outcome]:
     """The outcome of every step and of the claim; after a contrary one none is judged."""
     found = document.parse(tree)
-    case, facts = Case(Problem(found.statement), folder), dict[str, Any]()
+    node = found.statement
+    problem = Problem(node) if str(node["claim"]).startswith("state-bits") else None
+    case, facts = Case(node, problem, folder), dict[str, Any]()
     outcomes: list[Outcome] = []
     for step in found.steps:
         outcomes.append(_judge(case, facts, step))
         if outcomes[-1].verdict == CONTRARY:
             return outcomes
-    return [*outcomes, _claim(case.problem, facts.get(found.steps[-1].id))]
+    return [*outcomes, _claim(case, facts.get(found.steps[-1].id))]
 
 
 def _judge(case: Case, facts: dict[str, Any], step: document.Step) -> Outcome:
@@ -59,14 +61,23 @@ def _judge(case: Case, facts: dict[str, Any], step: document.Step) -> Outcome:
     return Outcome(step.id, step.rule, verdict, "; ".join(case.open))
 
 
-def _claim(problem: Problem, last: Any) -> Outcome:
+def _claim(case: Case, last: Any) -> Outcome:
     try:
         if last is None:
             raise Undecided("the last step was not read")
-        must(isinstance(last, Enough if problem.enough else StateBits), "the last step gives bits of the claim's kind")
-        must(last.bits <= problem.claimed if problem.enough else problem.claimed <= last.bits, "the claim follows")
+        CLAIMS[case.node["claim"]](case, last)
     except Contrary as error:
         return Outcome("", "claim", CONTRARY, str(error))
     except Undecided as error:
         return Outcome("", "claim", UNDECIDED, str(error))
     return Outcome("", "claim", AGREES)
+
+
+def _state(case: Case, last: Any) -> None:
+    problem = case.problem
+    must(isinstance(last, Enough if problem.enough else StateBits), "the last step gives bits of the claim's kind")
+    must(last.bits <= problem.claimed if problem.enough else problem.claimed <= last.bits, "the claim follows")
+
+
+CLAIMS = {"state-bits": _state, "state-bits-enough": _state}
+"""Of each kind of claim: what the last step is held against. Raises Contrary."""

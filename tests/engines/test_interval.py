@@ -92,7 +92,7 @@ def test_constants_and_what_is_not_defined() -> None:
 
 
 def test_settling() -> None:
-    case = Case(None, None)  # type: ignore[arg-type]
+    case = Case({}, None, None)  # type: ignore[arg-type]
     third = mpq(1, 3)
     case.at_most("1/3 <= 1/3 + tiny", lambda: (third, third + mpq(1, 1 << 900)))
     case.at_most("1 <= 1", lambda: (1, 1))

@@ -57,17 +57,13 @@ def test_the_script_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFix
         assert f"- {line}" in data.decode(), name
 
 
-def plain(statements: list[ast.stmt], left_out: set[str]) -> list[str]:
-    """Statements without imports of the kernel, without what is left out, texts as a reader sees them."""
+def plain(statements: list[ast.stmt]) -> list[str]:
+    """Statements without imports of the kernel, texts as a reader sees them."""
     found = []
     for node in statements:
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith(("__future__", "kvverify")):
             continue
-        if isinstance(node, ast.Assign | ast.AnnAssign | ast.FunctionDef) and make_kvcheck._defined(node) in left_out:
-            continue
         for inner in ast.walk(node):
-            if isinstance(inner, ast.ClassDef):
-                inner.body = [x for x in inner.body if f"{inner.name}.{getattr(x, 'name', '')}" not in left_out]
             body = getattr(inner, "body", None)
             if isinstance(inner, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(inner) is not None:
                 body[0].value.value = inspect.cleandoc(body[0].value.value)
@@ -85,9 +81,8 @@ def test_every_module_stands_there_word_for_word(kvcheck: Path) -> None:
         tree = ast.parse(sources[name].read_text())
         copy = functions[make_kvcheck.variable(name)]
         assert ast.get_docstring(copy) == ast.get_docstring(tree)
-        left_out = set(make_kvcheck.LEFT_OUT.get(name, ()))
         rest = [node for node in copy.body[1:-1] if not taken_from_another(node)]
-        assert plain(rest, set()) == plain(tree.body[1:], left_out), name
+        assert plain(rest) == plain(tree.body[1:]), name
 
 
 def taken_from_another(node: ast.stmt) -> bool:
@@ -162,12 +157,3 @@ def test_wrong_usage(words: list[str], kvcheck: Path, empty: Path, capsys: pytes
 def test_the_kernel_itself_runs_isolated_where_its_folder_is_named(empty: Path) -> None:
     code, out, err = run([*BARE, "-c", KERNEL, str(SMALL)], empty)
     assert (code, out.split()[0], err) == (0, "VALID", "")
-
-
-def test_what_is_left_out_is_used_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(make_kvcheck, "LEFT_OUT", {"kvverify.kernel.check": ("_conclude",)})
-    with pytest.raises(make_kvcheck.Unfit, match="_conclude"):
-        make_kvcheck.one_file()
-    monkeypatch.setattr(make_kvcheck, "LEFT_OUT", {"kvverify.kernel.check": ("_absent",)})
-    with pytest.raises(make_kvcheck.Unfit, match="no definition of _absent"):
-        make_kvcheck.one_file()

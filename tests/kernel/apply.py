@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kvverify.kernel import statement
-from kvverify.kernel.facts import Context, Fact, Rejected
+from kvverify.kernel.context import Context
+from kvverify.kernel.facts import Fact, Rejected
 from kvverify.kernel.rules import RULES
 from tests.kernel import controls
 

@@ -81,8 +81,9 @@ class Reading:
 def first_false(tree: Node, folder: Path | None = None) -> str | None:
     """The id of the first step that is false; "statement" or "claim"; None when all holds."""
     try:
-        problem = statement(tree["statement"])
-    except Wrong:
+        read, claimed = CLAIMS[tree["statement"]["claim"]]
+        problem = read(tree["statement"])
+    except (KeyError, Wrong):
         return "statement"
     facts: dict[str, Any] = {}
     for step in tree["steps"]:
@@ -91,7 +92,7 @@ def first_false(tree: Node, folder: Path | None = None) -> str | None:
                 facts[step["id"]] = _RULES[step["rule"]](problem, step, facts, folder)
         except Wrong:
             return str(step["id"])
-    return None if _claimed(problem, facts[tree["steps"][-1]["id"]]) else "claim"
+    return None if claimed(problem, facts[tree["steps"][-1]["id"]]) else "claim"
 
 
 def _claimed(problem: Problem, last: Any) -> bool:
@@ -352,3 +353,6 @@ _RULES: dict[str, Any] = {
     "separation": _separation, "levels": _levels, "random-access-code": _random_access_code, "counting": _counting,
     "determinant": _determinant, "volume": _volume, "joint": _joint, "amplitude": amplitude.rule,
 }  # fmt: skip
+
+CLAIMS: dict[str, Any] = dict.fromkeys(("state-bits", "state-bits-enough"), (statement, _claimed))
+"""Of each kind of claim: its reader, which raises Wrong, and whether the last fact is of that kind and as strong."""

@@ -10,8 +10,9 @@ import pytest
 
 from kvverify.kernel import document
 from kvverify.kernel.check import Verdict, check
+from kvverify.kernel.context import Absent
 from kvverify.kernel.document import Malformed, OverLimit
-from kvverify.kernel.facts import Absent, Rejected
+from kvverify.kernel.facts import Rejected
 from kvverify.kernel.statement import TensorFile
 from kvverify.kernel.tensors import read_matrix
 from tests.kernel.apply import context

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvverify.kernel.check import Result, Verdict, check
+from kvverify.kernel.context import Context
 from kvverify.kernel.document import OverLimit
-from kvverify.kernel.facts import Context, Rejected
+from kvverify.kernel.facts import Rejected
 from kvverify.kernel.statement import TensorFile
 from kvverify.kernel.tensors import read_matrix
 from tests.kernel.apply import context

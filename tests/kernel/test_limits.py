@@ -18,8 +18,9 @@ import pytest
 
 from kvverify.kernel import document, tensors
 from kvverify.kernel.check import STEP_WORK, Verdict, check
+from kvverify.kernel.context import WORK_LIMIT, Absent, Context
 from kvverify.kernel.document import OverLimit
-from kvverify.kernel.facts import WORK_LIMIT, Absent, Context, Keys, Leak, Rejected, Row
+from kvverify.kernel.facts import Keys, Leak, Rejected, Row
 from kvverify.kernel.rules import RULES, packed
 from kvverify.kernel.rules.packed import Scores
 from kvverify.kernel.statement import TensorFile

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from kvverify.kernel import document, tensors
-from kvverify.kernel.check import check, rule_files
+from kvverify.kernel.check import check
 from kvverify.kernel.document import Malformed, OverLimit
 from kvverify.kernel.facts import Rejected
 from kvverify.kernel.rules import rows
 from kvverify.kernel.statement import TensorFile, tensor_file
+from kvverify.trust import rule_files, trust
 from tests.kernel.apply import accepts, apply, context
 from tests.kernel.controls import controls, rebuild
 from tests.kernel.mutants import put
@@ -23,9 +24,9 @@ from tests.kernel.mutants import put
 
 def test_trust_names_the_rule_files_that_ran() -> None:
     result = check(controls()[0].tree)
-    assert set(result.trust["rules"]) <= {f"{name} {digest}" for name, digest in rule_files()}
-    assert len(result.trust["rules"]) < len(rule_files())
-    assert len(result.trust["kernel"][0]) == 16
+    assert set(trust(result)["rules"]) <= {f"{name} {digest}" for name, digest in rule_files()}
+    assert len(trust(result)["rules"]) < len(rule_files())
+    assert len(trust(result)["kernel"][0]) == 16
 
 
 def test_an_unknown_rule_and_a_second_name_are_refused() -> None:

@@ -14,9 +14,10 @@ import pytest
 from kvverify.codes.counted_reed_muller import CountedReedMuller
 from kvverify.codes.linear import macwilliams, walk
 from kvverify.codes.reed_muller import reed_muller
+from kvverify.crosscheck.goal import Contrary
 from kvverify.crosscheck.reed_muller import _forms
 from kvverify.crosscheck.reed_muller import reed_muller as second
-from kvverify.crosscheck.settle import Case, Contrary
+from kvverify.crosscheck.settle import Case
 from kvverify.crosscheck.statement import read
 from kvverify.kernel.document import OverLimit
 from kvverify.kernel.facts import Keys, Rejected

@@ -10,9 +10,9 @@ from urllib.parse import unquote
 import pytest
 
 from kvverify import __version__
-from kvverify.kernel.check import rule_files
 from kvverify.kernel.rules import RULES
 from kvverify.report.checks import check_all, failure_text
+from kvverify.trust import rule_files
 from tests.ci.certificates import good, mutated, over_limit, stronger
 from tests.cli.command import kvverify
 

@@ -1,8 +1,16 @@
-"""The rules, one file a family. A rule is a pure function (context, premises, given, gives) -> fact, or a rejection."""
+"""The rules, one file a family. A rule is a pure function (context, premises, given, gives) -> fact, or a rejection.
+
+A family whose certificates claim something of their own has the readers of these claims beside its rules.
+"""
 
 from __future__ import annotations
 
-from kvverify.kernel.facts import Rule
+from collections.abc import Callable
+
+from kvverify.kernel import statement
+from kvverify.kernel.context import Rule
+from kvverify.kernel.document import Node
+from kvverify.kernel.facts import Goal
 from kvverify.kernel.rules import (
     amplitude,
     codes,
@@ -18,4 +26,4 @@ from kvverify.kernel.rules import (
 
 FAMILIES = (codes, reed_muller, points, rows, softmax, information, volume, payload, amplitude, quantiser)
 RULES: dict[str, Rule] = {name: rule for family in FAMILIES for name, rule in family.RULES.items()}
-FILES: dict[str, str] = {name: str(family.__file__) for family in FAMILIES for name in family.RULES}
+CLAIMS: dict[str, Callable[[Node], Goal]] = {**dict.fromkeys(statement.CLAIMS, statement.parse)}

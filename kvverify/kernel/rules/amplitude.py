@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from kvverify.kernel.context import Context, Rule
 from kvverify.kernel.document import Node, fields, integer, rational
-from kvverify.kernel.facts import Context, Fact, Leak, Row, Rule, Scaled, StateBits, Tilt, need, premise, present
+from kvverify.kernel.facts import Fact, Leak, Row, Scaled, StateBits, Tilt, need, premise, present
 from kvverify.kernel.numbers import (
     MAX_EXPONENT,
     divergence_lower,

@@ -14,8 +14,9 @@ from collections import Counter
 from fractions import Fraction
 from math import comb
 
+from kvverify.kernel.context import Context, Rule
 from kvverify.kernel.document import Malformed, Node, OverLimit, counts, fields, integer, strings
-from kvverify.kernel.facts import Context, Fact, Keys, Rule, need, reject
+from kvverify.kernel.facts import Fact, Keys, need, reject
 
 MAX_LENGTH = 1024
 MAX_WALK = 25  # dimension of a code that is walked word by word

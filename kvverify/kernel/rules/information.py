@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from kvverify.kernel.context import Context, Rule
 from kvverify.kernel.document import Node, OverLimit, fields, integer, rational
-from kvverify.kernel.facts import Context, Fact, Reading, Rule, StateBits, need, premise
+from kvverify.kernel.facts import Fact, Reading, StateBits, need, premise
 from kvverify.kernel.numbers import fano_lower
 
 MAX_SYMBOLS = 4096  # of the counting rule, whose sums are exact

@@ -12,8 +12,9 @@ from functools import cache, lru_cache
 from operator import mul
 from struct import unpack
 
+from kvverify.kernel.context import Context
 from kvverify.kernel.document import OverLimit
-from kvverify.kernel.facts import Context, reject
+from kvverify.kernel.facts import reject
 from kvverify.kernel.numbers import MAX_EXPONENT, exp_upper
 
 CELL = 44  # scores are known to a cell of 2^-44

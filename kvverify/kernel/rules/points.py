@@ -13,8 +13,9 @@ from fractions import Fraction
 from math import isqrt
 from operator import mul
 
+from kvverify.kernel.context import Context, Rule
 from kvverify.kernel.document import Node, OverLimit, counts, fields, integer, integers, strings
-from kvverify.kernel.facts import Context, Fact, Keys, Rule, need
+from kvverify.kernel.facts import Fact, Keys, need
 from kvverify.kernel.rules.codes import dominated
 
 MAX_ENTRY_BITS = 24  # squares of 1,024 entries stay below 2^60

@@ -10,8 +10,9 @@ from fractions import Fraction
 from math import prod
 from operator import mul
 
+from kvverify.kernel.context import Context
 from kvverify.kernel.document import Node, OverLimit, fields, obj, text
-from kvverify.kernel.facts import Context, Matrix, need
+from kvverify.kernel.facts import Matrix, need
 from kvverify.kernel.numbers import log2_lower, log2_upper
 from kvverify.kernel.rules.packed import floors, multiplications, pack
 from kvverify.kernel.statement import tensor_file

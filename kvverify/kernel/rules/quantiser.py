@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from kvverify.kernel.context import Context, Rule
 from kvverify.kernel.document import Node, OverLimit, fields, integer, text
-from kvverify.kernel.facts import Context, Enough, Fact, Rule, need, present, reject
+from kvverify.kernel.facts import Enough, Fact, need, present, reject
 from kvverify.kernel.numbers import (
     LOG2_E_UPPER,
     MAX_EXPONENT,

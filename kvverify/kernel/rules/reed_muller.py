@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections import Counter
 from math import comb, perm
 
+from kvverify.kernel.context import Context, Rule
 from kvverify.kernel.document import Node, OverLimit, counts, fields, integer
-from kvverify.kernel.facts import Context, Fact, Keys, Rule, need
+from kvverify.kernel.facts import Fact, Keys, need
 from kvverify.kernel.rules.codes import MAX_LENGTH, macwilliams, same, sign_keys
 
 MAX_ORDER = 2  # of the code or of its dual

@@ -8,22 +8,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from kvverify.kernel.context import Context, Rule
 from kvverify.kernel.document import Node, fields, integer, rational
-from kvverify.kernel.facts import (
-    Context,
-    Decay,
-    Fact,
-    Keys,
-    Leak,
-    Reading,
-    Row,
-    Rule,
-    Scaled,
-    Tilt,
-    need,
-    premise,
-    present,
-)
+from kvverify.kernel.facts import Decay, Fact, Keys, Leak, Reading, Row, Scaled, Tilt, need, premise, present
 from kvverify.kernel.numbers import exp_lower, power_upper, root_upper
 
 MAX_ALPHABET = 1 << 64

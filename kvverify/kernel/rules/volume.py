@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from kvverify.kernel.context import Context, Rule
 from kvverify.kernel.document import Malformed, Node, OverLimit, fields, rational
-from kvverify.kernel.facts import Context, Determinant, Fact, Leak, Matrix, Row, Rule, StateBits, need, premise, present
+from kvverify.kernel.facts import Determinant, Fact, Leak, Matrix, Row, StateBits, need, premise, present
 from kvverify.kernel.numbers import LOG2_E_UPPER, divergence_lower, log2_lower, log2_upper, log_ratio_upper, round_up
 from kvverify.kernel.rules.precondition import factors, preconditioned
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
 
 from kvverify.errors import UsageError
 from kvverify.kernel import document
 from kvverify.kernel.check import Result, Verdict, check
-from kvverify.report.explain import statement
-from kvverify.report.explain.numbers import Field, Side, fields, figure, name
-from kvverify.report.explain.rules import TEMPLATES
-from kvverify.report.explain.template import Lemma, filled
-
-_CONCLUSION = ("state_bits_", "the last step gives")  # how the kernel's reason begins when all steps hold
-_TWICE = "a second step of this name"
+from kvverify.report.explain.numbers import Field, fields, name
+from kvverify.report.explain.rules import TEMPLATES, TOLD
+from kvverify.report.explain.template import Lemma, Told, filled
+from kvverify.trust import trust as trusted
 
 
 @dataclass(frozen=True)
@@ -70,14 +67,11 @@ def explain_bytes(data: bytes, folder: Path, file: str) -> Explanation:
         found = document.read(data)
     except (document.Malformed, document.OverLimit):
         found = document.Document({}, (), "")
-    claimed = result.statement
+    told = _told(result, found)
     return Explanation(
         file=name(file), digest=found.digest or None, result=result, fields=found.statement,
-        claim=() if claimed is None else tuple(statement.claim(claimed)),
-        problem=() if claimed is None else tuple(statement.problem(claimed)),
-        steps=_steps(found, result), conclusion=_conclusion(result), opinion=opinion,
-        python=platform.python_version(),
-        not_said=() if claimed is None else tuple(statement.not_said(claimed, found.steps[-1].rule)),
+        claim=told.claim, problem=told.problem, steps=_steps(found, result, told.words), conclusion=told.conclusion,
+        opinion=opinion, python=platform.python_version(), not_said=told.not_said,
     )  # fmt: skip
 
 
@@ -91,38 +85,32 @@ def _judged(data: bytes, folder: Path) -> tuple[Result, str | None]:
     second = second_opinion(data, folder)
     if second.verdict == CONTRARY:
         reason = f"the second opinion proves the contrary: {second.reason}"
-        result = replace(result, verdict=Verdict.INVALID, step=second.step, reason=reason, bits=None)
+        steps = [step.id for step in document.read(data).steps]
+        proved = len(steps) if second.step is None else steps.index(second.step)
+        result = replace(result, verdict=Verdict.INVALID, step=second.step, reason=reason, bits=None, proved=proved)
     return result, second.verdict
 
 
-def _steps(found: document.Document, result: Result) -> tuple[StepText, ...]:
+def _told(result: Result, found: document.Document) -> Told:
+    """The claim in words; nothing where the kernel could not read it."""
+    return Told() if result.goal is None else TOLD[found.statement["claim"]](result, found)
+
+
+def _steps(found: document.Document, result: Result, words: Mapping[str, str]) -> tuple[StepText, ...]:
     """Every step up to the one where the kernel stopped."""
-    if result.statement is None:
+    if result.goal is None:
         return ()
-    reached = len(found.steps) if result.step is None else _reached(found, result)
-    words = {"s.inputs": result.statement.inputs} | {
-        f"s.{key}": number.shown for key, number in statement.figures(result.statement).items()
-    }
-    texts = [_step(step, words) for step in found.steps[:reached]]
-    if result.step is not None and not result.reason.startswith(_CONCLUSION):
+    texts = [_step(step, words) for step in found.steps[: result.proved + 1]]
+    if result.proved < len(found.steps):
         texts[-1] = replace(texts[-1], holds=False if result.verdict is Verdict.INVALID else None)
     return tuple(texts)
 
 
-def _reached(found: document.Document, result: Result) -> int:
-    """How many steps to show: the last is the one that the kernel names. Its rule ran, or was refused before it."""
-    ran = len(result.rules)
-    if ran and found.steps[ran - 1].id == result.step and result.reason != _TWICE:
-        return ran
-    places = [i for i, step in enumerate(found.steps, 1) if step.id == result.step and i > ran]
-    return places[0] if places else next(i for i, step in enumerate(found.steps, 1) if step.id == result.step)
-
-
-def _step(step: document.Step, words: dict[str, str]) -> StepText:
+def _step(step: document.Step, words: Mapping[str, str]) -> StepText:
     template = TEMPLATES.get(step.rule)
     sides = template.sides if template else {}
     shown = fields(step.given, sides) + fields(step.gives, sides)
-    called = words | {f"uses.{key}": name(used) for key, used in step.uses.items()}
+    called = {**words} | {f"uses.{key}": name(used) for key, used in step.uses.items()}
     for part in shown:
         called |= part.words
     says, lemma = ["The kernel knows no rule of this name."], None
@@ -133,25 +121,9 @@ def _step(step: document.Step, words: dict[str, str]) -> StepText:
     return StepText(name(step.id), name(step.rule), uses, tuple(says), tuple(shown), lemma, True)
 
 
-def _conclusion(result: Result) -> tuple[str, ...]:
-    """What the last step gives against what is claimed."""
-    claimed = result.statement
-    if claimed is None or result.bits is None:
-        return ()
-    if claimed.state_bits_enough is None:
-        proved = figure(result.bits, Side.DOWN).brief
-        least = figure(Fraction(claimed.state_bits_at_least), Side.UP).brief
-        return (
-            f"The last step proves at least {proved} bits. The statement claims at least {least}: no more than that.",
-        )
-    proved = figure(result.bits, Side.UP).brief
-    most = figure(Fraction(claimed.state_bits_enough), Side.DOWN).brief
-    return (f"The last step proves that {proved} bits are enough. The statement claims {most}: no fewer than that.",)
-
-
 def trust(found: Explanation) -> list[str]:
     """What the verdict rests on."""
-    rests = found.result.trust
+    rests = trusted(found.result)
     says = [
         f"The kernel, digest `{rests['kernel'][0]}`, run by Python {found.python} with its standard library alone.",
         *(f"Rule file `{rule.split()[0]}`, digest `{rule.split()[1]}`." for rule in rests["rules"]),

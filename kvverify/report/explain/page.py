@@ -9,6 +9,7 @@ from kvverify.kernel.check import Verdict
 from kvverify.report.explain.explanation import Explanation, StepText, trust
 from kvverify.report.explain.numbers import Field, name
 from kvverify.report.explain.template import Formula
+from kvverify.trust import trust as trusted
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def explain_json(found: Explanation) -> dict[str, Any]:
             for step in found.steps
         ],
         "trust": {
-            **found.result.trust,
+            **trusted(found.result),
             "python": found.python,
             "second_opinion": found.opinion,
         },

@@ -1,8 +1,9 @@
-"""All templates, by the name of the rule: one place for a rule's words."""
+"""All templates, by the name of the rule, and what tells a claim in words, by its kind: one place for both."""
 
 from __future__ import annotations
 
-from kvverify.report.explain import bits, enough, keys, reads
-from kvverify.report.explain.template import Template
+from kvverify.report.explain import bits, enough, keys, reads, statement
+from kvverify.report.explain.template import Teller, Template
 
 TEMPLATES: dict[str, Template] = {**keys.TEMPLATES, **reads.TEMPLATES, **bits.TEMPLATES, **enough.TEMPLATES}
+TOLD: dict[str, Teller] = {**statement.TOLD}

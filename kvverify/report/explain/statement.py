@@ -6,8 +6,11 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from kvverify.report.explain.numbers import Figure, Side, derived, figure, name
+from kvverify.report.explain.template import Told
 
 if TYPE_CHECKING:
+    from kvverify.kernel.check import Result
+    from kvverify.kernel.document import Document
     from kvverify.kernel.statement import Statement, TensorFile
 
 _SCALAR_BITS = 16
@@ -15,6 +18,17 @@ _BODIES = {
     "cube": "Keys lie in the cube: every entry within [-1, 1].",
     "ball": "Keys lie in the ball: a Euclidean norm of at most 1.",
 }
+
+
+def told(result: Result, found: Document) -> Told:
+    """The whole claim in words."""
+    claimed = result.statement
+    assert claimed is not None
+    words = {f"s.{key}": number.shown for key, number in figures(claimed).items()}
+    return Told(
+        tuple(claim(claimed)), tuple(problem(claimed)), tuple(not_said(claimed, found.steps[-1].rule)),
+        _conclusion(claimed, result), {"s.inputs": claimed.inputs, **words},
+    )  # fmt: skip
 
 
 def claim(found: Statement) -> list[str]:
@@ -124,6 +138,21 @@ def not_said(found: Statement, rule: str) -> list[str]:
     return says
 
 
+def _conclusion(claimed: Statement, result: Result) -> tuple[str, ...]:
+    """What the last step gives against what is claimed."""
+    if result.bits is None:
+        return ()
+    if claimed.state_bits_enough is None:
+        proved = figure(result.bits, Side.DOWN).brief
+        least = figure(Fraction(claimed.state_bits_at_least), Side.UP).brief
+        return (
+            f"The last step proves at least {proved} bits. The statement claims at least {least}: no more than that.",
+        )
+    proved = figure(result.bits, Side.UP).brief
+    most = figure(Fraction(claimed.state_bits_enough), Side.DOWN).brief
+    return (f"The last step proves that {proved} bits are enough. The statement claims {most}: no fewer than that.",)
+
+
 def _count(number: int, noun: str) -> str:
     return f"{figure(Fraction(number), Side.DOWN).brief} {noun}{'' if number == 1 else 's'}"
 
@@ -131,3 +160,6 @@ def _count(number: int, noun: str) -> str:
 def _file(file: TensorFile) -> str:
     head = "" if file.head is None else f", head {file.head}"
     return f"tensor `{name(file.tensor)}`{head} of file `{name(file.name)}` (sha256 `{name(file.sha256, 20)}`)"
+
+
+TOLD = {"state-bits": told, "state-bits-enough": told}

@@ -9,10 +9,15 @@ Prose is ASCII; names stand between backquotes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from kvverify.report.explain.numbers import Side
+
+if TYPE_CHECKING:
+    from kvverify.kernel.check import Result
+    from kvverify.kernel.document import Document
 
 _PLACE = re.compile(r"\{([a-z0-9_.-]+)\}")
 
@@ -68,6 +73,24 @@ class Template:
     sides: Mapping[str, Side] = field(default_factory=dict)
     by: str = ""
     cases: Mapping[str, Lemma] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Told:
+    """A claim in words: what is claimed, of what, what it leaves open, how the last step meets it.
+
+    ``words``: what ``{s.field}`` stands for in the steps' sentences.
+    """
+
+    claim: tuple[str, ...] = ()
+    problem: tuple[str, ...] = ()
+    not_said: tuple[str, ...] = ()
+    conclusion: tuple[str, ...] = ()
+    words: Mapping[str, str] = field(default_factory=dict)
+
+
+Teller = Callable[["Result", "Document"], Told]
+"""Of a kind of claim: the result's goal, and the document, in words."""
 
 
 def filled(says: tuple[str | When, ...], words: Mapping[str, str]) -> list[str]:
