@@ -14,6 +14,7 @@ from kvverify.kernel.facts import Goal
 from kvverify.kernel.rules import (
     amplitude,
     codes,
+    covering,
     information,
     payload,
     points,
@@ -24,6 +25,6 @@ from kvverify.kernel.rules import (
     volume,
 )
 
-FAMILIES = (codes, reed_muller, points, rows, softmax, information, volume, payload, amplitude, quantiser)
+FAMILIES = (codes, reed_muller, points, rows, softmax, information, volume, payload, amplitude, quantiser, covering)
 RULES: dict[str, Rule] = {name: rule for family in FAMILIES for name, rule in family.RULES.items()}
-CLAIMS: dict[str, Callable[[Node], Goal]] = {**dict.fromkeys(statement.CLAIMS, statement.parse)}
+CLAIMS: dict[str, Callable[[Node], Goal]] = {**dict.fromkeys(statement.CLAIMS, statement.parse), **covering.CLAIMS}

@@ -10,7 +10,7 @@ from fractions import Fraction
 from math import comb, isqrt
 
 BITS = 160  # of precision, relative
-_STEPS = 48  # of the sine's series: t <= 2, so the rest is below one unit
+_STEPS = 48  # of the sine's series, as many as an angle of 1.6 needs: the rest is below one unit
 
 
 def pi_between(bits: int) -> tuple[Fraction, Fraction]:
@@ -55,13 +55,13 @@ def sine_squared(angle: Fraction) -> tuple[Fraction, Fraction]:
 
 
 def _series(angle: int, fine: int) -> tuple[Fraction, Fraction]:
-    """sin^2 of angle / 2^fine <= 2, between sums of t_k = (2t)^(2k) / (2 (2k)!), each term off by less than 3 units."""
+    """sin^2 of t = angle / 2^fine <= 1.6, from terms (2t)^(2k) / (2 (2k)!), each off by less than 2 units."""
     grid = 2 * fine
     square, term, total = 4 * angle * angle, 1 << (grid - 1), 0
     for k in range(1, _STEPS):
         term = (term * square >> grid) // (2 * k * (2 * k - 1))
         total += term if k & 1 else -term
-    slack = 3 * _STEPS
+    slack = 2 * _STEPS
     return Fraction(total - slack, 1 << grid), Fraction(total + slack, 1 << grid)
 
 

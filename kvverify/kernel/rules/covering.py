@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from math import factorial, isqrt
+from math import ceil, factorial, isqrt
 
 from kvverify.kernel.context import Context, Rule
 from kvverify.kernel.document import Malformed, Node, OverLimit, fields, integer, rational, short, text
@@ -37,7 +37,7 @@ class Covering(Fact):
 class Cover(Goal):
     """Bounds of a covering number, one of them or both. ``body`` is ball or sphere.
 
-    ``radius`` and ``ball_radius`` are those of a ball's cover, ``angle`` (radians, below pi) that of a sphere's; 0 else.
+    ``radius`` and ``ball_radius`` are of a ball's cover, ``angle`` (radians, below pi) is of a sphere's; 0 otherwise.
     """
 
     body: str
@@ -109,7 +109,7 @@ def cover_at_least(context: Context, uses: dict[str, Fact], given: Node, gives: 
 def cover_at_most(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> Covering:
     """A bound from above, by the form that is given: few, arcs, packing, lattice, lovasz-stein or shells.
 
-    ``shrink``, in the last two: the share of their angle's sine, or of their radius, that the random caps or balls keep.
+    ``shrink``, in the last two: the share of the angle's sine, or of the radius, that the random caps or balls keep.
     """
     goal = context.about(Cover)
     fields(uses, "uses", set())
@@ -149,7 +149,7 @@ def _few_below(context: Context, goal: Cover) -> int:
 
 def _volume(context: Context, goal: Cover) -> int:
     ratio = _ratio(context, goal, Fraction(0))
-    return -(-(ratio.numerator**goal.dim) // ratio.denominator**goal.dim)
+    return ceil(ratio**goal.dim)
 
 
 def _caps(context: Context, goal: Cover) -> int:
@@ -167,7 +167,7 @@ def _through_sphere(context: Context, goal: Cover) -> int:
 def _covering_caps(context: Context, goal: Cover) -> int:
     x = _sine_squared(context, goal)[1]
     _charge_caps(context, goal.dim, 1)
-    return -(-1 // measure(goal.dim, x, up=True))
+    return ceil(1 / measure(goal.dim, x, up=True))
 
 
 def _few_above(context: Context, goal: Cover) -> int:
@@ -190,16 +190,16 @@ def _arcs(context: Context, goal: Cover) -> int:
     """Equal parts of an interval or of a circle."""
     if goal.body == "ball":
         need(goal.dim == 1, "the ball is an interval", goal.dim, 1)
-        return -(-goal.radius // goal.ball_radius)
+        return ceil(goal.radius / goal.ball_radius)
     need(goal.dim == 2, "the sphere is a circle", goal.dim, 2)
-    return -(-_PI[1] // goal.angle)
+    return ceil(_PI[1] / goal.angle)
 
 
 def _packing(context: Context, goal: Cover) -> int:
     """As many as there may be disjoint balls or caps of half the size."""
     if goal.body == "ball":
         ratio = 2 * _ratio(context, goal, Fraction(1, 2))
-        return ratio.numerator**goal.dim // ratio.denominator**goal.dim
+        return int(ratio**goal.dim)
     x = _sine_squared(context, goal)[0]
     _charge_caps(context, goal.dim, 1)
     return _disjoint_caps(goal.dim, x)
@@ -215,13 +215,12 @@ def _lattice(context: Context, goal: Cover) -> int:
     dim = goal.dim
     ratio = _ratio(context, goal, Fraction(1))
     half, odd = divmod(dim, 2)
-    # the unit ball's volume is this number times pi^half
+    # The unit ball's volume is ``unit`` times pi^half; all is squared.
     unit = Fraction(2 * factorial(half) << 2 * half, factorial(dim)) if odd else Fraction(1, factorial(half))
     deep = Fraction(dim * (dim + 2), 12 * (dim + 1))
-    above = (
-        (unit.numerator**2 * (dim + 1)) * (deep.numerator * ratio.numerator**2) ** dim * _PI[1].numerator ** (2 * half)
-    )
-    below = unit.denominator**2 * (deep.denominator * ratio.denominator**2) ** dim * _PI[1].denominator ** (2 * half)
+    pi = _PI[1] ** (2 * half)
+    above = unit.numerator**2 * (dim + 1) * (deep.numerator * ratio.numerator**2) ** dim * pi.numerator
+    below = unit.denominator**2 * (deep.denominator * ratio.denominator**2) ** dim * pi.denominator
     return isqrt(above // below)
 
 
