@@ -33,6 +33,11 @@ MATRIX: list[tuple[str, dict[str, Any], int | None]] = [
     ("midpoint", {"max_logit": 4, "tolerance": "1/16"}, 768 * TOKENS * 2),  # levels 128 and 32
     ("dithered", {}, 1150 * TOKENS * 2),
     ("dithered", {"max_logit": 4, "tolerance": "2^-4", "failure": "1/100", "body": "ball"}, None),
+    ("subgen", {"delta": 100, "t": 4, "s": 16}, 2 * (16 * (5 * 64 + 16 * 128) + 3 * 32 + 32)),  # one cell a head
+    ("subgen", {"delta": "1/8", "t": 1, "s": 3, "dtype": "fp32"}, 2 * (32 * (256 * 129 + 3 * 128) + 3 * 32)),
+    ("net", {}, 2 * (8 + 256 * (783 + 8 + 490))),  # 64 log2(4800), 64 log2(200), rounded up: every token its point
+    ("net", {"max_logit": "1/1024", "tolerance": "1/2"}, 1264),  # all on one point: 2 (8 + 1 + 8 + 64 log2(769))
+    ("net", {"max_logit": 4, "tolerance": "1/16", "body": "ball"}, None),
     ("transformers", {}, 16 * TOKENS * SCALARS),
     ("transformers", {"cache": "hqq", "bits": 4, "residual_length": 16}, None),
     ("transformers", {"cache": "hqq", "bits": 1, "residual_length": 16}, None),
@@ -106,7 +111,9 @@ def test_chunks_do_not_change_the_state(name: str, parameters: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("shape", [Shape(1, 1, 64, 64), Shape(2, 6, 32, 96), Shape(3, 3, 96, 32, batch=2)])
-@pytest.mark.parametrize("name", ["dense", "random-eviction", "sliding-window", "midpoint", "dithered", "transformers"])
+@pytest.mark.parametrize(
+    "name", ["dense", "random-eviction", "sliding-window", "midpoint", "dithered", "net", "subgen", "transformers"]
+)
 def test_shapes(name: str, shape: Shape) -> None:
     selftest(find(name), shape=shape)
 
