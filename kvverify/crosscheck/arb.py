@@ -13,7 +13,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvverify.crosscheck import amplitude, attention, bits, keys, payload, quantiser, reed_muller, rows, statement
+from kvverify.crosscheck import (
+    amplitude,
+    attention,
+    bits,
+    instances,
+    keys,
+    payload,
+    quantiser,
+    reed_muller,
+    rows,
+    sampling,
+    statement,
+)
 from kvverify.crosscheck.facts import Rule
 from kvverify.crosscheck.goal import Contrary, Fact, Goal, must
 from kvverify.crosscheck.settle import Case, Undecided
@@ -30,8 +42,14 @@ RULES: dict[str, Rule] = {
     **payload.RULES,
     **amplitude.RULES,
     **quantiser.RULES,
+    **sampling.RULES,
+    **instances.RULES,
 }
-CLAIMS: dict[str, Callable[[Node], Goal]] = {**dict.fromkeys(statement.CLAIMS, statement.read)}
+CLAIMS: dict[str, Callable[[Node], Goal]] = {
+    **dict.fromkeys(statement.CLAIMS, statement.read),
+    **sampling.CLAIMS,
+    **instances.CLAIMS,
+}
 
 
 @dataclass(frozen=True)

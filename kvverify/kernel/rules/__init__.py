@@ -16,15 +16,25 @@ from kvverify.kernel.rules import (
     codes,
     covering,
     information,
+    instances,
     payload,
     points,
     quantiser,
     reed_muller,
     rows,
+    sampling,
     softmax,
     volume,
 )
 
-FAMILIES = (codes, reed_muller, points, rows, softmax, information, volume, payload, amplitude, quantiser, covering)
+FAMILIES = (
+    codes, reed_muller, points, rows, softmax, information, volume, payload, amplitude, quantiser, covering,
+    sampling, instances,
+)  # fmt: skip
 RULES: dict[str, Rule] = {name: rule for family in FAMILIES for name, rule in family.RULES.items()}
-CLAIMS: dict[str, Callable[[Node], Goal]] = {**dict.fromkeys(statement.CLAIMS, statement.parse), **covering.CLAIMS}
+CLAIMS: dict[str, Callable[[Node], Goal]] = {
+    **dict.fromkeys(statement.CLAIMS, statement.parse),
+    **covering.CLAIMS,
+    **sampling.CLAIMS,
+    **instances.CLAIMS,
+}
