@@ -17,6 +17,7 @@ from kvverify.crosscheck import (
     amplitude,
     attention,
     bits,
+    covering,
     instances,
     keys,
     payload,
@@ -42,11 +43,13 @@ RULES: dict[str, Rule] = {
     **payload.RULES,
     **amplitude.RULES,
     **quantiser.RULES,
+    **covering.RULES,
     **sampling.RULES,
     **instances.RULES,
 }
 CLAIMS: dict[str, Callable[[Node], Goal]] = {
     **dict.fromkeys(statement.CLAIMS, statement.read),
+    **covering.CLAIMS,
     **sampling.CLAIMS,
     **instances.CLAIMS,
 }
