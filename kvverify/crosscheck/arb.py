@@ -17,10 +17,12 @@ from kvverify.crosscheck import (
     amplitude,
     attention,
     bits,
+    comparison,
     covering,
     instances,
     keys,
     payload,
+    polynomials,
     quantiser,
     reed_muller,
     rows,
@@ -46,12 +48,16 @@ RULES: dict[str, Rule] = {
     **covering.RULES,
     **sampling.RULES,
     **instances.RULES,
+    **comparison.RULES,
+    **polynomials.RULES,
 }
 CLAIMS: dict[str, Callable[[Node], Goal]] = {
     **dict.fromkeys(statement.CLAIMS, statement.read),
     **covering.CLAIMS,
     **sampling.CLAIMS,
     **instances.CLAIMS,
+    **comparison.CLAIMS,
+    **polynomials.CLAIMS,
 }
 
 

@@ -14,11 +14,14 @@ from kvverify.kernel.facts import Goal
 from kvverify.kernel.rules import (
     amplitude,
     codes,
+    comparison,
     covering,
     information,
     instances,
+    nets,
     payload,
     points,
+    polynomials,
     quantiser,
     reed_muller,
     rows,
@@ -28,8 +31,8 @@ from kvverify.kernel.rules import (
 )
 
 FAMILIES = (
-    codes, reed_muller, points, rows, softmax, information, volume, payload, amplitude, quantiser, covering,
-    sampling, instances,
+    codes, reed_muller, points, rows, softmax, information, volume, payload, amplitude, quantiser, covering, nets,
+    sampling, instances, comparison, polynomials,
 )  # fmt: skip
 RULES: dict[str, Rule] = {name: rule for family in FAMILIES for name, rule in family.RULES.items()}
 CLAIMS: dict[str, Callable[[Node], Goal]] = {
@@ -37,4 +40,6 @@ CLAIMS: dict[str, Callable[[Node], Goal]] = {
     **covering.CLAIMS,
     **sampling.CLAIMS,
     **instances.CLAIMS,
+    **comparison.CLAIMS,
+    **polynomials.CLAIMS,
 }
