@@ -1,0 +1,32 @@
+"""The algebra behind the rules and the claims, as statements for all real numbers, proved by two solvers.
+
+A lemma is written once, with divisions; sympy clears them, an encoder lets nothing but polynomials pass, and z3 and
+cvc5 must both find its denial unsatisfiable. Beside each stands a twin that is false, which both must refute by values
+that are evaluated exactly. One-variable lemmas carry a certificate that the kernel checks as well.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from kvverify.errors import UsageError
+from kvverify.lemmas.base import Envelope, Lemma, Twin
+from kvverify.lemmas.encode import counterexample, denial
+from kvverify.lemmas.kernel import polynomial
+from kvverify.lemmas.prove import Finding, prove
+from kvverify.lemmas.solvers import SOLVERS
+from kvverify.lemmas.statements import LEMMAS
+
+__all__ = [
+    "LEMMAS", "SOLVERS", "Envelope", "Finding", "Lemma", "Twin", "counterexample", "denial", "find", "polynomial",
+    "prove",
+]  # fmt: skip
+
+
+def find(name: str) -> Lemma:
+    """The lemma of that id. Raises UsageError, which names the nearest ids."""
+    by_id = {lemma.id: lemma for lemma in LEMMAS}
+    if name not in by_id:
+        near = get_close_matches(name, by_id, n=3, cutoff=0) or sorted(by_id)[:3]
+        raise UsageError(f"no lemma {name!r}: the nearest are {', '.join(near)}; kvverify lemmas proves them all")
+    return by_id[name]

@@ -1,0 +1,74 @@
+"""Covers, packings and nets."""
+
+from __future__ import annotations
+
+from kvverify.lemmas.base import Envelope, Lemma, Twin
+
+_E_FROM_BELOW = Envelope("E", "e", "a number above a rational", ("2718/1000 <= exp 1",))
+_E_FROM_ABOVE = Envelope("E", "e", "a number below a rational", ("exp 1 <= 2719/1000",))
+
+LEMMAS = (
+    Lemma(
+        "packing", "balls of radius r/2 around points that are more than r apart do not meet",
+        {"a": "|x - p|^2", "b": "|x - q|^2", "D": "|p - q|^2", "r": "least distance"},
+        ("D <= 2*a + 2*b", "a <= r**2/4", "b <= r**2/4"), "D <= r**2",
+        Twin("b <= r**2/4", "b <= 101/400*r**2"), {"a": 0, "b": 0, "D": 0, "r": 1},
+        ("HO-5", "SG-2"), "the first hypothesis is lemma cell-diameter, summed over coordinates",
+    ),
+    Lemma(
+        "packing-ratio", "the radii's ratio in the packing bound",
+        {"R": "radius of the ball", "x": "least distance"},
+        ("x > 0",), "(R + x/2)/(x/2) == 1 + 2*R/x",
+        Twin("2*R/x", "202/100*R/x"), {"R": 1, "x": 1},
+        ("HO-5",), "volumes: the balls lie in one of radius R + x/2",
+    ),
+    Lemma(
+        "packing-base", "from x >= 1165/1000 R on at most e^d representatives: the base 1 + 2R/x is at most e",
+        {"R": "radius of the ball", "x": "least distance", "E": "e"},
+        ("R > 0", "E >= 2718/1000", "x >= 1165/1000*R"), "1 + 2*R/x <= E",
+        Twin("1165/1000", "1155/1000"), {"R": 1, "x": 2, "E": "2719/1000"},
+        ("HO-5",), "HO-5, constants", envelopes=(_E_FROM_BELOW,),
+    ),
+    Lemma(
+        "diameter-form-vacuous", "by diameters the same bound needs cells wider than the ball",
+        {"R": "radius of the ball", "x": "diameter of a cell", "E": "e"},
+        ("R > 0", "x > 0", "1 < E <= 2719/1000", "1 + 4*R/x <= E"), "x > 2326/1000*R",
+        Twin("2326/1000", "2349/1000"), {"R": 1, "x": 3, "E": "2718/1000"},
+        ("HO-5", "SG-1"), "HO-5, constants", envelopes=(_E_FROM_ABOVE,),
+    ),
+    Lemma(
+        "ball-cap", "a ball of radius x meets the unit sphere in a cap of sine at most x, wherever its centre is",
+        {"c": "distance of the centre", "x": "radius"},
+        (), "(1 + c**2 - x**2)**2 >= 4*c**2*(1 - x**2)",
+        Twin("4*c**2", "404/100*c**2"), {"c": 1, "x": "1/2"},
+        ("HO-5",), "cosine theorem: the cosine of the cap is at least (1 + c^2 - x^2)/(2 c)",
+    ),
+    Lemma(
+        "lovasz-stein-ratio", "the volumes' ratio in the logarithm",
+        {"x": "radius of the balls", "h": "margin"},
+        ("h > 0",), "(x - h/2)/(h/2) == 2*x/h - 1",
+        Twin("2*x/h", "202/100*x/h"), {"x": 1, "h": "1/2"},
+        ("HO-5",), "Lovasz and Stein, on the ball",
+    ),
+    Lemma(
+        "fan-angle", "a facet a.x = 1 of a fan has a vertex within the angle of cosine 1/|a|",
+        {"l": "sum of the coefficients of a unit vector", "c": "largest cosine to a vertex", "A": "|a|"},
+        ("l > 0", "l <= A", "1 <= l*c"), "c >= 1/A",
+        Twin("l <= A", "l <= 101/100*A"), {"l": 1, "c": 1, "A": 1},
+        ("HO-5",), "fan nets: 1 = sum l_i <x, v_i> <= l c, l = <a, x> <= |a|",
+    ),
+    Lemma(
+        "fan-mean", "a positive combination of cosines is at most their largest times the sum: two vertices",
+        {"l": "first coefficient", "m": "second", "c": "larger cosine", "x": "smaller cosine"},
+        ("l >= 0", "m >= 0", "x <= c"), "l*c + m*x <= (l + m)*c",
+        Twin("x <= c", "x <= c + 1/100"), {"l": 1, "m": 1, "c": 1, "x": "1/2"},
+        ("HO-5",), "fan nets",
+    ),
+    Lemma(
+        "ball-net", "mean squared distance to the vertices of a simplex is R^2 - |x - c|^2: a segment of half length R",
+        {"l": "weight of the first end", "R": "circumradius"},
+        (), "l*(2*(1 - l)*R)**2 + (1 - l)*(2*l*R)**2 == R**2 - ((1 - 2*l)*R)**2",
+        Twin("== R**2", "== 101/100*R**2"), {"l": "1/4", "R": 1},
+        ("HO-5",), "ball nets",
+    ),
+)  # fmt: skip
