@@ -65,12 +65,13 @@ class Grid:
 
     def points_at_most(self) -> int:
         """All of them; no net of the cube that moves scores by so little has fewer (docs/proofs/net_merging.md)."""
-        return self.steps**self.dim
+        return int(self.steps**self.dim)
 
     def nearest(self, keys: np.ndarray) -> np.ndarray:
         """The cell."""
-        cells: np.ndarray = np.floor((np.clip(keys, -1, 1) + 1) / 2 * self.steps).astype(np.int64)
-        return np.minimum(cells, self.steps - 1)
+        cells = np.floor((np.clip(keys, -1, 1) + 1) / 2 * self.steps).astype(np.int64)
+        inside: np.ndarray = np.minimum(cells, self.steps - 1)
+        return inside
 
     def points(self, digits: np.ndarray) -> np.ndarray:
         """Its middle."""
@@ -123,7 +124,7 @@ class DualRootLattice:
             ball = arb.pi() ** (arb(d) / 2) / (arb(d) / 2 + 1).gamma()
             return ball * arb(d + 1).sqrt() * (self.steps + 2 * radius) ** d
 
-        return min(math.floor(upper(volume)), self.radix**d)
+        return min(math.floor(upper(volume)), int(self.radix**d))
 
     def nearest(self, keys: np.ndarray) -> np.ndarray:
         """Nearest points: round, then add 1 where the remainders are largest; the best of d + 1 numbers of ones."""

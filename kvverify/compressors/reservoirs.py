@@ -1,4 +1,4 @@
-"""SubGen's two samples of one stream (Zandieh, Han, Mirrokni, Karbasi 2024, arXiv:2402.06082), as docs/subgen.md has it.
+"""SubGen's two samples of one stream (Zandieh, Han, Mirrokni, Karbasi 2024, arXiv:2402.06082) as docs/subgen.md has it.
 
 `Cells` estimates the softmax normaliser, `NormSample` the product of weights and values. Both take coins, uniform on
 [0, 1), from outside: so that chunks do not matter, and so that tests can go through every outcome.

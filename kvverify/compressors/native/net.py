@@ -98,9 +98,8 @@ class NetMerging:
     def load(self, message: Mapping[str, Any]) -> None:
         """Become the state of that message."""
         self.tokens = int(message["tokens"])
-        bits = np.unpackbits(message["packed"].cpu().numpy())
-        bits = _Bits(np.unpackbits(message["packed"].cpu().numpy()))
-        self.streams = [self._unpacked(bits) for _ in self.streams]
+        packed = _Bits(np.unpackbits(message["packed"].cpu().numpy()))
+        self.streams = [self._unpacked(packed) for _ in self.streams]
 
     def claimed_bits(self) -> int:
         """Of each stream's cells, up to a whole byte; at most `nets.state_bits_at_most`."""
