@@ -1,4 +1,4 @@
-"""Explicit nets as certificates: anybody's points, and what they cover with. The kernel decides (docs/proofs/nets.md)."""
+"""Explicit nets as certificates: what anybody's points cover with. The kernel decides (docs/proofs/nets.md)."""
 
 from __future__ import annotations
 

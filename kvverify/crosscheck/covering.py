@@ -30,13 +30,14 @@ class Covering(Fact):
 
 @dataclass(frozen=True)
 class Cover(Goal):
-    """``ratio`` of the ball's radius to the covering balls', or the caps' ``angle``; the other one is None."""
+    """``ratio`` of the ball's ``radius`` to the covering balls', or the caps' ``angle``; the others are None."""
 
     dim: int
     ratio: fmpq | None
     angle: fmpq | None
     at_least: int
     at_most: int | None
+    radius: fmpq | None = None
 
     def met_by(self, last: Fact) -> None:
         """The two bounds against the last step's."""
@@ -65,7 +66,8 @@ def read(node: Node) -> Cover:
         raise Malformed("statement: bounds from 1 on, at least one of them, and an angle of at most pi")
     within(dim <= _DIMENSIONS, f"{dim} dimensions")
     ratio = None if sphere else size["radius"] / size["ball_radius"]
-    return Cover(dim, ratio, size.get("angle"), bounds.get("at_least", 1), bounds.get("at_most"))
+    ends = bounds.get("at_least", 1), bounds.get("at_most")
+    return Cover(dim, ratio, size.get("angle"), *ends, size.get("radius"))
 
 
 def cover_at_least(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Covering:
