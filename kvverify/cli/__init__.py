@@ -12,7 +12,7 @@ import typer
 from typer import TyperException
 
 from kvverify import __version__
-from kvverify.cli import audit, bound, capture, check, explain, export, map, start
+from kvverify.cli import audit, bound, capture, check, explain, export, lemmas, map, start
 from kvverify.cli.output import close_output, fail, say, show
 from kvverify.errors import Incomplete, UsageError
 
@@ -84,6 +84,7 @@ app.command()(bound.certify)
 app.command()(check.check)
 app.command()(export.export)
 app.command()(explain.explain)
+app.command()(lemmas.lemmas)
 app.command()(audit.audit)
 app.command()(audit.replay)
 app.command()(capture.capture)

@@ -14,13 +14,18 @@ from kvverify.lemmas.base import Envelope, Lemma, Twin
 from kvverify.lemmas.encode import counterexample, denial
 from kvverify.lemmas.kernel import polynomial
 from kvverify.lemmas.prove import Finding, prove
-from kvverify.lemmas.solvers import SOLVERS
+from kvverify.lemmas.solvers import SOLVERS, running
 from kvverify.lemmas.statements import LEMMAS
 
 __all__ = [
-    "LEMMAS", "SOLVERS", "Envelope", "Finding", "Lemma", "Twin", "counterexample", "denial", "find", "polynomial",
-    "prove",
+    "LEMMAS", "SOLVERS", "Envelope", "Finding", "Lemma", "Twin", "carrying", "counterexample", "denial", "find",
+    "polynomial", "prove", "running",
 ]  # fmt: skip
+
+
+def carrying(name: str) -> tuple[Lemma, ...]:
+    """The lemmas that a rule of the kernel, or a claim of the ledger, rests on."""
+    return tuple(lemma for lemma in LEMMAS if name in lemma.carries)
 
 
 def find(name: str) -> Lemma:

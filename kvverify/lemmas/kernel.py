@@ -42,7 +42,7 @@ def polynomial(lemma: Lemma) -> tuple[tuple[Fraction, ...], End, End, bool] | No
 
 
 def certificates(lemma: Lemma) -> list[dict[str, Any]]:
-    """Certificates that carry the lemma beside the solvers: of its polynomial or numbers, and of its envelopes' base."""
+    """Certificates beside the solvers' answers: of the lemma's polynomial or numbers, and of its envelopes' base."""
     found = []
     if (known := polynomial(lemma)) is not None:
         found.append(_positive(lemma, *known))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import product
@@ -60,19 +60,12 @@ class Finding:
         }  # fmt: skip
 
 
-def prove(lemmas: Sequence[Lemma], solvers: Sequence[str] = SOLVERS, seconds: float = 20.0) -> Iterator[Finding]:
-    """Each lemma in turn; ``seconds`` is a solver's time for one question. Raises Refused for what is no polynomial."""
-    engines = [Solver(name, seconds) for name in solvers]
-    try:
-        for lemma in lemmas:
-            yield examine(lemma, engines)
-    finally:
-        for engine in engines:
-            engine.close()
+def prove(lemma: Lemma, engines: Sequence[Solver]) -> Finding:
+    """Proved is what both solvers say, and the kernel where it can, and whose twin is refuted.
 
-
-def examine(lemma: Lemma, engines: Sequence[Solver]) -> Finding:
-    """One lemma by the given solvers: proved where both, and the kernel where it can, say so, and its twin is refuted."""
+    One solver alone proves nothing: the finding is INCOMPLETE and has its answers. Raises Refused for a statement that
+    is no polynomial one.
+    """
     if holds(lemma.given, lemma.then, lemma.point) is not True:
         return Finding(lemma, "INCOMPLETE", "hypotheses and conclusion do not hold at its own example")
     answers = {engine.name: engine.ask(denial(lemma)) for engine in engines}
@@ -83,12 +76,9 @@ def examine(lemma: Lemma, engines: Sequence[Solver]) -> Finding:
     twin = {name: _fails(*lemma.altered(), answer) for name, answer in twin_answers.items()}
     twin_counter = _first(twin.values())
     kernel, why = kernel_verdict(lemma)
-    reason = (
-        _unproved(answers)
-        or _unrefuted(twin_answers, twin)
-        or (f"the kernel says {kernel}: {why}" if why else "")
-        or "".join(f"{name} was not asked" for name in SOLVERS if name not in answers)
-    )
+    reason = _unproved(answers) or _unrefuted(twin_answers, twin) or (f"the kernel says {kernel}: {why}" if why else "")
+    if not reason and (silent := [name for name in SOLVERS if name not in answers]):
+        reason = f"unsat by {' and '.join(answers)}, but {' and '.join(silent)} was not asked"
     verdict: Verdict = "INCOMPLETE" if reason else "PROVED"
     return Finding(lemma, verdict, reason, answers, twin_answers, None, twin_counter, kernel)
 

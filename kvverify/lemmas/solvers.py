@@ -10,6 +10,8 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -32,6 +34,17 @@ class Answer:
     seconds: float = 0.0
     reason: str = ""
     model: dict[str, tuple[Fraction, ...]] = field(default_factory=dict)
+
+
+@contextmanager
+def running(names: Sequence[str] = SOLVERS, seconds: float = 20.0) -> Iterator[list[Solver]]:
+    """Solvers, each with ``seconds`` for a question; their processes end with the block."""
+    engines = [Solver(name, seconds) for name in names]
+    try:
+        yield engines
+    finally:
+        for engine in engines:
+            engine.close()
 
 
 class _Gone(Exception):

@@ -115,9 +115,9 @@ LEMMAS = (
     ),
     Lemma(
         "popoviciu", "values in [-1, 1] have variance at most 1: two values",
-        {"w": "weight of the first", "x": "first value", "y": "second"},
-        ("0 <= w <= 1", "-1 <= x <= 1", "-1 <= y <= 1"), "w*(1 - w)*(x - y)**2 <= 1",
-        Twin("(x - y)**2 <= 1", "(x - y)**2 <= 99/100"), {"w": "1/2", "x": 1, "y": 0},
+        {"w": "weight of the first", "d": "their difference"},
+        ("0 <= w <= 1", "-2 <= d <= 2"), "w*(1 - w)*d**2 <= 1",
+        Twin("d**2 <= 1", "d**2 <= 99/100"), {"w": "1/2", "d": 1},
         ("quantiser",), f"{_QUANTISER}, quantiser",
     ),
     Lemma(

@@ -120,7 +120,7 @@ LEMMAS = (
         ("SG-3",), "SG-3, exact identities",
     ),
     Lemma(
-        "combination", "inner precision x/(2 + x) of normaliser and product gives x for the answer, in units of its norm",
+        "combination", "inner precision x/(2 + x) of normaliser and product gives x for the answer, over its norm",
         {"x": "precision asked for", "y": "one coordinate of the exact answer", "t": "normaliser over the exact one"},
         ("x > 0", "-1 <= y <= 1", "1 - x/(2 + x) <= t <= 1 + x/(2 + x)"), "(y + x/(2 + x))/t - y <= x",
         Twin("(y + x/(2 + x))", "(y + 101/100*x/(2 + x))"), {"x": "1/2", "y": 0, "t": 1},
