@@ -12,7 +12,7 @@ import typer
 from typer import TyperException
 
 from kvverify import __version__
-from kvverify.cli import audit, bound, capture, check, explain, export, lemmas, map, start
+from kvverify.cli import audit, bound, capture, check, cover, explain, export, lemmas, map, start
 from kvverify.cli.output import close_output, fail, say, show
 from kvverify.errors import Incomplete, UsageError
 
@@ -82,6 +82,7 @@ def _root(
 app.command()(bound.bound)
 app.command()(bound.certify)
 app.command()(check.check)
+app.command()(cover.cover)
 app.command()(export.export)
 app.command()(explain.explain)
 app.command()(lemmas.lemmas)
