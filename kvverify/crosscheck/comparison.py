@@ -103,7 +103,7 @@ class _Program:
                 return x[0] ** int(exponent.p)
             case "binomial" | "binomial-tail" | "factorial":
                 within(False, f"{operation} of numbers that are not known, or too large")
-        must(not x[0] < 0, f"{operation} of a number that is not negative")
+        must(operation == "exp" or not x[0] < 0, f"{operation} of a number that is not negative")
         return _REAL[operation](x[0])
 
 
