@@ -2,8 +2,8 @@
 
 A net of the sphere is proved by a fan: facets with vertices on the sphere, whose cones fill the space. A net of the
 ball is proved by simplices that fill the ball, the last of them up to a shell. Nothing is asked of how the simplices
-were found, and none has to be empty of other points. Proofs: docs/proofs/nets.md. Source: ours; the Voronoi cell of
-A_d* is classical (Conway and Sloane, Sphere Packings, Lattices and Groups, ch. 21).
+were found, and none has to be empty of other points. Proofs: docs/proofs/nets.md. Source: ours; the covering radius of
+A_d* is classical (Conway and Sloane, Sphere Packings, Lattices and Groups, ch. 4).
 """
 
 from __future__ import annotations
