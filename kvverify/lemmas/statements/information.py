@@ -77,7 +77,7 @@ LEMMAS = (
         "near-identity-tail", "cutting c(s) off one term later gives no larger bound: s^(K-2) taken out",
         {"s": "off-target mass", "K": "terms"},
         ("0 <= s < 1", "K >= 2"), "1/(K*(1 - s)) >= 1/K + s/((K + 1)*(1 - s))",
-        Twin("s/((K + 1)", "101/100*s/((K + 1)"), {"s": "1/2", "K": 2},
+        Twin("s/((K + 1)*(1 - s))", "101/100*s/((K + 1)*(1 - s))"), {"s": "1/2", "K": 2},
         ("determinant", "joint", "amplitude"), f"{_NUMBERS}, c(sigma)",
     ),
     Lemma(
@@ -104,9 +104,9 @@ LEMMAS = (
     ),
     Lemma(
         "precondition-row", "entries off by at most E cost a row of two 2 E of its surplus",
-        {"z": "diagonal as read", "y": "the other as read", "E": "error", "u": "diagonal", "v": "the other"},
-        ("u >= z - E", "v <= y + E"), "u - v >= z - y - 2*E",
-        Twin("2*E", "198/100*E"), {"z": 4, "y": 1, "E": "1/4", "u": 4, "v": 1},
+        {"z": "surplus as read", "E": "error of an entry", "u": "diagonal", "v": "the other less what was read"},
+        ("u >= z - E", "v <= E"), "u - v >= z - 2*E",
+        Twin("2*E", "198/100*E"), {"z": 3, "E": "1/4", "u": 3, "v": 0},
         ("determinant",), f"{_VOLUME}, preconditioned 3",
     ),
     Lemma(
@@ -114,20 +114,27 @@ LEMMAS = (
         {"l": "loss of the term before", "y": "argument", "k": "the term"},
         ("0 <= l < 2", "0 <= y <= 1", "k >= 2"), "l*y/k + 1 < 2",
         Twin("k >= 2", "k >= 1"), {"l": 1, "y": "1/2", "k": 2},
-        ("exp-bound", "attention-row"), f"{_NUMBERS}, exp",
+        ("exp-bound", "attention-row", "comparison"), f"{_NUMBERS}, exp",
     ),
     Lemma(
         "log2-invariant", "the mantissa stays within [1, 2] when its square is halved",
         {"m": "mantissa"},
         ("0 <= m <= 2",), "m**2/2 <= 2",
         Twin("m <= 2", "m <= 202/100"), {"m": 1},
-        ("volume", "random-access-code"), f"{_NUMBERS}, log2",
+        ("volume", "random-access-code", "comparison"), f"{_NUMBERS}, log2",
+    ),
+    Lemma(
+        "bernstein-point", "u >= 0 runs through the interval: (a + b u)/(1 + u) lies in it",
+        {"a": "lower end", "b": "upper end", "u": "the variable of the form"},
+        ("a < b", "u >= 0"), "a <= (a + b*u)/(1 + u) <= b",
+        Twin("(a + b*u)", "(a + 101/100*b*u)"), {"a": 0, "b": 1, "u": 1},
+        ("positive-polynomial",), "docs/proofs/polynomials.md, bernstein",
     ),
     Lemma(
         "rounded-products", "products of upper bounds of numbers that are not negative are upper bounds",
         {"a": "a number", "x": "its bound", "b": "another", "y": "its bound"},
-        ("0 <= a <= x", "0 <= b <= y"), "a*b <= x*y",
-        Twin("0 <= a <= x", "a <= x"), {"a": "1/4", "x": "1/2", "b": 1, "y": 2},
+        ("a >= 0", "a <= x", "0 <= b <= y"), "a*b <= x*y",
+        Twin(without="a >= 0"), {"a": "1/4", "x": "1/2", "b": 1, "y": 2},
         ("leak",), f"{_NUMBERS}, powers",
     ),
 )  # fmt: skip

@@ -76,7 +76,7 @@ LEMMAS = (
         "hypercube-bernoulli", "(1 + z)^k <= 1/(1 - k z), from k to k + 1: a base of order d is enough",
         {"k": "coordinates", "z": "weight of a place that differs"},
         ("k >= 0", "z >= 0", "(k + 1)*z < 1"), "(1 + z)/(1 - k*z) <= 1/(1 - (k + 1)*z)",
-        Twin("1/(1 - (k + 1)*z)", "1/(1 - (k + 99/100)*z)"), {"k": 1, "z": "1/8"},
+        Twin("1 - (k + 1)*z", "1 - (k + 99/100)*z"), {"k": 1, "z": "1/8"},
         ("hypercube", "C4"), "C4, consequence c",
     ),
     Lemma(

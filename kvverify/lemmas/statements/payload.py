@@ -103,7 +103,7 @@ LEMMAS = (
         {"v": "variance", "b": "largest deviation", "t": "slack"},
         ("v > 0", "b > 0", "t > 0"),
         "(t/(v + b*t/3))**2*v/(2*(1 - t/(v + b*t/3)*b/3)) - t/(v + b*t/3)*t == -t**2/(2*(v + b*t/3))",
-        Twin("-t**2/(2", "-t**2/(202/100"), {"v": 1, "b": 1, "t": 1},
+        Twin("-t**2/(2*(v + b*t/3))", "-t**2/(202/100*(v + b*t/3))"), {"v": 1, "b": 1, "t": 1},
         ("amplitude",), "docs/proofs/README.md, Bernstein",
     ),
     Lemma(

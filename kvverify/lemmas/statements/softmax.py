@@ -30,7 +30,7 @@ LEMMAS = (
         ("0 <= eta < 1", "Z >= 0", "o <= Z + eta*Z", "(1 - eta)*Y > (1 + eta)*Z"),
         "o < Y - eta*Y",
         Twin("(1 + eta)*Z", "99/100*(1 + eta)*Z"), {"eta": "1/2", "o": 1, "Z": 1, "Y": 4},
-        ("separation", "C3", "HO-9"), f"{_PAGE}, separation",
+        ("separation", "two-inputs", "C3", "HO-9"), f"{_PAGE}, separation",
     ),
     Lemma(
         "exact-version", "with exact answers a wrong mass below the target's is enough",
@@ -137,10 +137,9 @@ LEMMAS = (
     ),
     Lemma(
         "norm-budget-gap", "with norms bounded, the mean gap is at most R n/(n-1), which is less than 2 R for n > 2",
-        {"n": "tokens", "R": "largest |q| |k|", "t": "sum of the scores of keys under their own queries, over n",
-         "u": "sum of all scores, over n^2"},
-        ("n > 1", "t - u <= R"), "(n*t - n*u)/(n - 1) <= R*n/(n - 1)",
-        Twin("t - u <= R", "t - u <= 101/100*R"), {"n": 2, "R": 1, "t": 1, "u": 0},
+        {"n": "tokens", "R": "largest |q| |k|", "g": "mean own score less mean of all scores"},
+        ("n > 1", "g <= R"), "n*g/(n - 1) <= R*n/(n - 1)",
+        Twin("g <= R", "g <= 101/100*R"), {"n": 2, "R": 1, "g": 1},
         ("C4",), "C4, consequence d",
     ),
     Lemma(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from kvverify.lemmas.base import Envelope, Lemma, Twin
 
+_SAMPLING = "docs/proofs/sampling.md"
+
 LEMMAS = (
     Lemma(
         "score-scale", "a scale inside the scores divides the gap: it must be multiplied into what is asked of it",
@@ -24,7 +26,7 @@ LEMMAS = (
         {"S": "weighted sum of values", "D": "sum of weights", "v": "value of a token of weight 1"},
         ("D > 0",), "(S + v)/(D + 1) == S/D + (v - S/D)/(D + 1)",
         Twin("(v - S/D)", "(v - 99/100*S/D)"), {"S": 1, "D": 2, "v": 1},
-        ("HO-7",), "HO-7, reading a",
+        ("running-sum", "HO-7"), "docs/proofs/instances.md, running-sum",
     ),
     Lemma(
         "window-tokens", "the window less the asker's token is at least half of it",
@@ -38,14 +40,15 @@ LEMMAS = (
         {"n": "tokens", "eta": "relative tolerance", "E": "weight of the changed token"},
         ("n >= 1", "0 <= eta < 1", "E > n*(1 + eta)/(1 - eta) - n + 1"), "(1 - eta)/n > (1 + eta)/(E + n - 1)",
         Twin("- n + 1", "- n + 99/100"), {"n": 3, "eta": "1/2", "E": 8},
-        ("HO-9",), "HO-9, skeleton", envelopes=(Envelope("E", "e^c", "any positive number is one"),),
+        ("two-inputs", "HO-9"), "docs/proofs/instances.md, two-inputs",
+        envelopes=(Envelope("E", "e^c", "any positive number is one"),),
     ),
     Lemma(
         "unread-share", "an entry that is read with probability below 1 - 2 delta fails one of the two inputs",
         {"p": "probability that the entry is read", "x": "failure on one input", "y": "on the other", "d": "delta"},
         ("1 - p <= x + y", "x <= d", "y <= d"), "p >= 1 - 2*d",
         Twin("y <= d", "y <= 101/100*d"), {"p": 1, "x": "1/10", "y": "1/10", "d": "1/10"},
-        ("HO-9",), "HO-9, skeleton",
+        ("two-inputs", "HO-9"), "docs/proofs/instances.md, two-inputs",
     ),
     Lemma(
         "cells", "cells that hold all answers are at least the state's bits over a cell's",
@@ -58,36 +61,44 @@ LEMMAS = (
         "cell-diameter", "points within r of one point are within 2 r of each other: one coordinate of the squares",
         {"u": "coordinate of one difference", "v": "of the other"},
         (), "(u - v)**2 <= 2*(u**2 + v**2)",
-        Twin("2*(u**2", "198/100*(u**2"), {"u": 1, "v": 2},
+        Twin("2*(u**2 + v**2)", "198/100*(u**2 + v**2)"), {"u": 1, "v": 2},
         ("SG-1", "SG-5", "HO-5"), "SG-1: diameter against radius",
     ),
     Lemma(
         "reservoir", "a slot stays uniform when the next token takes it with probability 1/(n + 1)",
         {"n": "tokens of the cell before"},
         ("n > 0",), "1/n*(1 - 1/(n + 1)) == 1/(n + 1)",
-        Twin("1/n*", "101/100/n*"), {"n": 1},
-        ("SG-2",), "SG-2, invariants",
+        Twin("1/n*(1 - 1/(n + 1))", "101/100/n*(1 - 1/(n + 1))"), {"n": 1},
+        ("reservoir", "SG-2"), f"{_SAMPLING}, marginals",
     ),
     Lemma(
         "bhatia-davis", "the variance of a number between a and b with mean m",
         {"a": "lower end", "b": "upper end", "m": "mean", "q": "mean of the square"},
         ("q <= (a + b)*m - a*b",), "q - m**2 <= (b - m)*(m - a)",
-        Twin("q <=", "q - 1/100 <="), {"a": 0, "b": 1, "m": "1/2", "q": "1/4"},
-        ("SG-2",), "Bhatia and Davis 2000; the hypothesis is the mean of (b - X)(X - a) >= 0",
+        Twin("(a + b)*m - a*b", "(a + b)*m - a*b + 1/100"), {"a": 0, "b": 1, "m": "1/2", "q": "1/4"},
+        ("reservoir", "SG-2"), f"{_SAMPLING}, the bound by the ratio; q is from the mean of (b - X)(X - a) >= 0",
     ),
     Lemma(
         "cell-variance", "within a cell, in units of its smallest weight: relative variance at most (k - 1)^2/(4 k)",
         {"k": "largest weight", "m": "mean"},
         ("1 <= m <= k",), "(k - m)*(m - 1)/m**2 <= (k - 1)**2/(4*k)",
         Twin("(k - 1)**2/(4*k)", "(k - 1)**2/(404/100*k)"), {"k": "7/2", "m": 2},
-        ("SG-2",), "SG-2, variance",
+        ("reservoir", "SG-2"), f"{_SAMPLING}, the bound by the ratio",
+    ),
+    Lemma(
+        "cells-add-up", "squares of the cells' masses sum to at most the square of the whole: two cells",
+        {"x": "mass of the first", "y": "of the second"},
+        ("x >= 0", "y >= 0"), "x**2 + y**2 <= (x + y)**2",
+        Twin("(x + y)**2", "99/100*(x + y)**2"), {"x": 1, "y": 2},
+        ("reservoir", "SG-2"), f"{_SAMPLING}, the bound by the ratio",
     ),
     Lemma(
         "sinh-square", "that bound is sinh^2(delta r) at k = e^(2 delta r)",
         {"h": "e^(delta r)"},
         ("h > 0",), "((h - 1/h)/2)**2 == (h**2 - 1)**2/(4*h**2)",
         Twin("(4*h**2)", "(404/100*h**2)"), {"h": 2},
-        ("SG-2",), "SG-2, variance", envelopes=(Envelope("h", "e^(delta r)", "any positive number is one"),),
+        ("reservoir", "SG-2"), f"{_SAMPLING}, the bound by the ratio",
+        envelopes=(Envelope("h", "e^(delta r)", "any positive number is one"),),
     ),
     Lemma(
         "sinh-below-exp", "it is below a quarter of the factor e^(2 delta r) as recorded",
@@ -102,7 +113,14 @@ LEMMAS = (
         {"a": "square of a token before", "m": "sum of the squares before", "b": "square of the next"},
         ("a >= 0", "m > 0", "b >= 0"), "a/m*(1 - b/(m + b)) == a/(m + b)",
         Twin("1 - b/(m + b)", "101/100 - b/(m + b)"), {"a": 1, "m": 2, "b": 1},
-        ("SG-3",), "SG-3",
+        ("reservoir", "SG-3"), f"{_SAMPLING}, marginals",
+    ),
+    Lemma(
+        "norm-sampler-mean", "each token's part of the mean is its weight",
+        {"p": "|v|^2", "m": "mu", "e": "weight"},
+        ("p > 0", "m > 0"), "p/m*(m/p*e) == e",
+        Twin("== e", "== 101/100*e"), {"p": 1, "m": 2, "e": 1},
+        ("reservoir", "SG-3"), f"{_SAMPLING}, norm",
     ),
     Lemma(
         "norm-sampler-variance", "one slot's second moment less the square of the mean: two tokens, weights e and 1",
@@ -110,28 +128,29 @@ LEMMAS = (
         ("u > 0", "v > 0", "e > 0"),
         "(u**2 + v**2)*(e**2 + 1) - (e*u + v)**2 == (e*v - u)**2",
         Twin("(e*u + v)", "(101/100*e*u + v)"), {"u": 1, "v": 2, "e": 3},
-        ("SG-3",), "SG-3, exact identities",
+        ("reservoir", "SG-3"), f"{_SAMPLING}, norm",
     ),
     Lemma(
         "norm-sampler-moment", "that second moment: each token's part is mu times its weight's square",
         {"p": "|v|^2", "m": "mu", "e": "weight"},
         ("p > 0", "m > 0"), "p/m*(m/p*e)**2*p == m*e**2",
-        Twin("p/m*", "101/100*p/m*"), {"p": 1, "m": 2, "e": 1},
-        ("SG-3",), "SG-3, exact identities",
+        Twin("m*e**2", "101/100*m*e**2"), {"p": 1, "m": 2, "e": 1},
+        ("reservoir", "SG-3"), f"{_SAMPLING}, norm",
     ),
     Lemma(
-        "combination", "inner precision x/(2 + x) of normaliser and product gives x for the answer, over its norm",
-        {"x": "precision asked for", "y": "one coordinate of the exact answer", "t": "normaliser over the exact one"},
+        "combination", "inner precision x/(2 + x) of normaliser and product gives x for the answer; below it, -y for y",
+        {"x": "precision asked for", "y": "a coordinate of the exact answer, over the norm that measures errors",
+         "t": "normaliser over the exact one"},
         ("x > 0", "-1 <= y <= 1", "1 - x/(2 + x) <= t <= 1 + x/(2 + x)"), "(y + x/(2 + x))/t - y <= x",
         Twin("(y + x/(2 + x))", "(y + 101/100*x/(2 + x))"), {"x": "1/2", "y": 0, "t": 1},
-        ("SG-4",), "SG-4, combination step",
+        ("SG-4",), f"{_SAMPLING}, the combination step",
     ),
     Lemma(
         "combination-least", "the other side: 2 e/(1 - e) <= x asks for e <= x/(2 + x), no less",
         {"e": "inner precision", "x": "precision asked for"},
         ("0 <= e < 1", "x > 0", "2*e/(1 - e) <= x"), "e <= x/(2 + x)",
         Twin("e <= x/(2 + x)", "e <= 99/100*x/(2 + x)"), {"e": "1/8", "x": "1/2"},
-        ("SG-4",), "SG-4, combination step",
+        ("SG-4",), f"{_SAMPLING}, the combination step",
     ),
     Lemma(
         "chebyshev", "where a deviation reaches a its square over a^2 is at least 1",
