@@ -160,7 +160,7 @@ def _caps(context: Context, goal: Cover) -> int:
 
 def _through_sphere(context: Context, goal: Cover) -> int:
     """A ball meets the surface of the ball that is covered in a cap of sine ball_radius / radius at most."""
-    need(goal.body == "ball" and goal.dim >= 2, "ball-through-sphere is about a ball of dimension 2 or more", goal.dim)
+    need(goal.body == "ball", "the form ball-through-sphere is about a ball", goal.body, "ball")
     return _covering_caps(context, goal)
 
 
@@ -285,6 +285,7 @@ def _ratio(context: Context, goal: Cover, more: Fraction) -> Fraction:
 
 def _sine_squared(context: Context, goal: Cover) -> tuple[Fraction, Fraction]:
     """Two rationals around sin^2 of the cap's angle, below pi/2; on a ball's surface (ball_radius / radius)^2."""
+    need(goal.dim >= 2, "caps are of spheres in dimension 2 or more", goal.dim, 2)
     if goal.body == "ball":
         need(goal.ball_radius < goal.radius, "ball_radius < radius", goal.ball_radius, goal.radius)
         square = (goal.ball_radius / goal.radius) ** 2
