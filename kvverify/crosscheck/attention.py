@@ -92,7 +92,13 @@ def separation(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> R
     must(eta is not None, "the statement's tolerance is relative")
     assert eta is not None
     must((1 + eta) * leaked.sigma < 1 - eta, "(1 + relative) off_target < 1 - relative")
-    return Reading(2, leaked.payload)
+    return Reading(2, leaked.payload, _top(case, leaked))
+
+
+def _top(case: Case, leaked: Leak) -> fmpq:
+    """In its causal row a token that asks for itself has all but the masses of others, if no token is a pad."""
+    everything = 1 + leaked.sigma + leaked.rest
+    return 1 / everything if leaked.payload == case.statement.tokens else fmpq(0)
 
 
 def levels(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Reading:
@@ -111,7 +117,7 @@ def levels(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Readi
         eps += case.statement.rounding
     reach = eps * (1 + leaked.sigma + leaked.rest) + leaked.sigma
     must(reach < fmpq(1, alphabet - 1), "tolerance (1 + off_target + rest) + off_target < 1/(alphabet - 1)")
-    return Reading(alphabet, leaked.payload)
+    return Reading(alphabet, leaked.payload, _top(case, leaked))
 
 
 RULES: dict[str, Rule] = {

@@ -30,7 +30,7 @@ def random_access_code(case: Case, uses: dict[str, Fact], given: Node, gives: No
         return arb(stated), symbols * each
 
     case.at_most("bits_at_least <= symbols * F(alphabet, failure)", sides)
-    return StateBits(stated)
+    return StateBits(stated, reading.top)
 
 
 def counting(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> StateBits:
@@ -50,7 +50,7 @@ def counting(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Sta
         power *= reading.alphabet - 1
     allowed = case.statement.failure * symbols * words
     must(errors > allowed, "errors of 2^bits - 1 states exceed failure * symbols * words")
-    return StateBits(fmpq(bits))
+    return StateBits(fmpq(bits), reading.top)
 
 
 def determinant(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Determinant:

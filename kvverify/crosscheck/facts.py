@@ -101,10 +101,14 @@ class Leak(Fact):
 
 @dataclass(frozen=True)
 class Reading(Fact):
-    """Each payload value is one of ``alphabet`` levels that the tolerance tells apart."""
+    """Each payload value is one of ``alphabet`` levels that the tolerance tells apart.
+
+    ``top``: the least mass that a causal row has on one token, where every token is asked for; else 0.
+    """
 
     alphabet: int
     payload: int
+    top: fmpq = _NOTHING
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from flint import fmpq
 
 
+_NOTHING = fmpq(0)
+
+
 class Contrary(Exception):
     """Proved: what the step states is false, or more than its premises give."""
 
@@ -26,9 +29,10 @@ class Goal(ABC):
 
 @dataclass(frozen=True)
 class StateBits(Fact):
-    """All streams together have at least 2^bits states."""
+    """All streams together have at least 2^bits states. ``top``: mass on one token in every causal row, if known."""
 
     bits: fmpq
+    top: fmpq = _NOTHING
 
 
 @dataclass(frozen=True)

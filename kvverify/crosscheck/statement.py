@@ -53,6 +53,7 @@ class Statement(Goal):
     queries: TensorFile | None
     bits: int
     upper: bool
+    top_mass: fmpq
 
     @property
     def rounding(self) -> fmpq:
@@ -69,6 +70,7 @@ class Statement(Goal):
             must(last.bits <= self.bits, "state_bits_enough is not below what the last step states")
         if isinstance(last, StateBits):
             must(self.bits <= last.bits, "state_bits_at_least is at most what the last step states")
+            must(self.top_mass <= last.top, "top_mass_at_least is at most what the last step gives")
 
 
 def number(node: Node, name: str) -> fmpq:
@@ -82,7 +84,7 @@ def read(node: Node) -> Statement:
     kinds = node.keys() & {"tolerance", "relative"}
     upper = node.get("claim") == "state-bits-enough"
     bound = "state_bits_enough" if upper else "state_bits_at_least"
-    fields(node, "statement", _ALL | {bound} | kinds, {"keys", "queries"})
+    fields(node, "statement", _ALL | {bound} | kinds, {"keys", "queries", "top_mass_at_least"})
     for name, words in _WORDS.items():
         _require(text(node[name], name) in words, name)
     count = {name: integer(node[name], name) for name in _COUNTS}
@@ -98,6 +100,9 @@ def read(node: Node) -> Statement:
     _require(relative is None or 0 <= relative < 1, "relative")
     bits = integer(node[bound], bound)
     _require(bits >= 0, bound)
+    top_mass = number(node, "top_mass_at_least") if "top_mass_at_least" in node else fmpq(0)
+    _require(top_mass == 0 or not upper, "top_mass_at_least")
+    _require(0 <= top_mass < 1, "top_mass_at_least")
     own, recorded = node["budget"] != "class", node["budget"] == "own-queries"
     _require((node["body"] == "given", "keys" in node) == (own, own), "budget, body and keys")
     _require(("queries" in node) == recorded, "budget and queries")
@@ -105,7 +110,7 @@ def read(node: Node) -> Statement:
         count["tokens"], count["key_dim"], count["value_dim"], count["kv_heads"] * count["layers"],
         node["body"], node["budget"], node["inputs"] == "bf16", max_logit, failure, tolerance, relative,
         tensor_file(node["keys"], "keys") if own else None,
-        tensor_file(node["queries"], "queries") if recorded else None, bits, upper,
+        tensor_file(node["queries"], "queries") if recorded else None, bits, upper, top_mass,
     )  # fmt: skip
 
 

@@ -58,6 +58,7 @@ class Statement:
     relative: Fraction | None
     least: int | None
     enough: int | None
+    top_mass: Fraction
 
     @property
     def bf16(self) -> bool:
@@ -92,6 +93,7 @@ def read_statement(node: Node) -> Statement:
         number("tolerance"), number("relative"),
         count("state_bits_at_least") if "state_bits_at_least" in node else None,
         count("state_bits_enough") if "state_bits_enough" in node else None,
+        number("top_mass_at_least") or Fraction(0),
     )  # fmt: skip
 
 
@@ -154,10 +156,11 @@ class Leak(Fact):
 
 @dataclass(frozen=True)
 class Reading(Fact):
-    """Symbols that can be read back."""
+    """Symbols that can be read back. ``crowd``: a row's sum over its largest weight, where every token is asked for."""
 
     alphabet: int
     payload: int
+    crowd: Expression | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,7 @@ class Bits(Fact):
 
     value: Fraction
     enough: bool = False
+    crowd: Expression | None = None
 
 
 T = TypeVar("T", bound=Fact)

@@ -99,7 +99,11 @@ def separation(case: Case) -> Fact:
     case.leaf("apart", "(1 + relative) off_target < 1 - relative", below(left, right))
     alphabet = integer(case.step.gives.get("alphabet"), "gives.alphabet")
     case.leaf("alphabet", "alphabet = 2", at_most(2, alphabet), at_most(alphabet, 2))
-    return Reading(alphabet, found.payload)
+    return Reading(alphabet, found.payload, _crowd(case, found))
+
+
+def _crowd(case: Case, found: Leak) -> Expression | None:
+    return 1 + Number(found.off_target) + Number(found.rest) if found.payload == case.statement.tokens else None
 
 
 def levels(case: Case) -> Fact:
@@ -113,7 +117,7 @@ def levels(case: Case) -> Fact:
     words = "tolerance (1 + off_target + rest) + off_target < 1/(alphabet - 1)"
     apart = below(eps * (1 + sigma + rest) + sigma, 1 / (Number(Fraction(alphabet)) - 1))
     case.leaf("apart", words, apart)
-    return Reading(alphabet, found.payload)
+    return Reading(alphabet, found.payload, _crowd(case, found))
 
 
 def random_access_code(case: Case) -> Fact:
@@ -125,7 +129,7 @@ def random_access_code(case: Case) -> Fact:
         each = each + (1 - delta) * log2(1 - delta) + delta * log2(delta / (alphabet - 1))
     words = "bits_at_least <= symbols (log2 L - H(failure) - failure log2(L - 1))"
     case.leaf("bits", words, at_most(bits, symbols * each))
-    return Bits(bits)
+    return Bits(bits, crowd=case.premise("reading", Reading).crowd)
 
 
 def counting(case: Case) -> Fact:
@@ -137,7 +141,7 @@ def counting(case: Case) -> Fact:
     number = int(symbols.value)
     if number > MAX_SYMBOLS or reading.alphabet.bit_length() > 16 or not 0 <= bits <= 16 * MAX_SYMBOLS:
         case.kept(f"errors that 2^bits - 1 states make (over {MAX_SYMBOLS} symbols, or numbers as large)")
-        return Bits(Fraction(bits))
+        return Bits(Fraction(bits), crowd=reading.crowd)
     words, ball, reach = reading.alphabet**number, 0, 0
     for j in range(number):
         ball += comb(number, j) * (reading.alphabet - 1) ** j
@@ -148,7 +152,7 @@ def counting(case: Case) -> Fact:
     errors = reach * alphabet**number - (Number(Fraction(2)) ** bits - 1) * total(spheres)
     text = "failure symbols words < sum over the first j of (words - (2^bits - 1) ball of radius j)"
     case.leaf("errors", text, below(delta * symbols * alphabet**number, errors))
-    return Bits(Fraction(bits))
+    return Bits(Fraction(bits), crowd=reading.crowd)
 
 
 def _symbols(case: Case) -> tuple[Number, Number, Number]:
@@ -309,6 +313,11 @@ def claim(case: Case, last: Fact) -> None:
             least = below(0, value) if name == "tolerance" else at_most(0, value)
             case.leaf(name, f"0 {'<' if least.strict else '<='} {name} < 1", least, below(value, 1))
     case.leaf("max_logit", "max_logit > 0", below(0, statement.max_logit))
+    if statement.top_mass:
+        if last.crowd is None:
+            raise Malformed("no step says how much of a row lies on one token")
+        words = "top_mass_at_least (1 + off_target + rest) <= 1"
+        case.leaf("top_mass", words, at_most(Number(statement.top_mass) * last.crowd, 1))
     if last.enough and statement.enough is not None:
         needed = Number(last.value) * statement.tokens * statement.streams
         case.leaf("bits", "bits_per_token tokens streams <= state_bits_enough", at_most(needed, statement.enough))

@@ -7,7 +7,8 @@ keys in a convex body (cube: |k_j| <= 1; ball: |k|_2 <= 1), values in [-1, 1]; q
 every read (query, output coordinate) off by more than the tolerance with probability at most ``failure``. Heads and
 layers are independent streams. The claim ``state-bits``: log2 of the number of states of any such compressor is at
 least ``state_bits_at_least``. The claim ``state-bits-enough``: some such compressor has at most
-2^``state_bits_enough`` states.
+2^``state_bits_enough`` states. With ``top_mass_at_least`` a lower bound holds even for compressors that keep the
+promise only where every causal row of attention has so much of its mass on one token.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ class Statement(Goal):
     inputs: str
     keys: TensorFile | None
     queries: TensorFile | None = None
+    top_mass_at_least: Fraction = Fraction(0)
     state_bits_at_least: int = 0
     state_bits_enough: int | None = None
 
@@ -93,9 +95,10 @@ class Statement(Goal):
         """The last step gives bits of state that are necessary, or enough, as the claim says."""
         least, enough = self.state_bits_at_least, self.state_bits_enough
         if enough is None:
-            proved = of_kind(last, StateBits, "the last step").at_least
-            need(least <= proved, "state_bits_at_least <= what the steps prove", least, proved)
-            return proved
+            proved, mass = of_kind(last, StateBits, "the last step"), self.top_mass_at_least
+            need(least <= proved.at_least, "state_bits_at_least <= what the steps prove", least, proved.at_least)
+            need(mass <= proved.top_mass, "top_mass_at_least <= what the steps prove", mass, proved.top_mass)
+            return proved.at_least
         most = of_kind(last, Enough, "the last step").at_most
         need(most <= enough, "state_bits_enough >= what the steps prove", enough, most)
         return Fraction(most)
@@ -105,7 +108,7 @@ def parse(node: Node) -> Statement:
     """Read a statement. Raises Malformed where a field is missing, unknown or out of the class's range."""
     one_of = sorted({"tolerance", "relative"} & node.keys())
     bound = CLAIMS.get(str(node.get("claim")), "state_bits_at_least")
-    fields(node, "statement", _REQUIRED | {bound} | set(one_of), {"keys", "queries"})
+    fields(node, "statement", _REQUIRED | {bound} | set(one_of), {"keys", "queries", "top_mass_at_least"})
     if len(one_of) != 1:
         raise Malformed("statement: expected exactly one of 'tolerance' and 'relative'")
     for name, words in _WORDS.items():
@@ -114,11 +117,14 @@ def parse(node: Node) -> Statement:
     size = {name: integer(node[name], f"statement.{name}") for name in sorted(_SIZES | {bound})}
     for name, value in size.items():
         _within(value >= (0 if name == bound else 1), name)
-    number = {name: rational(node[name], f"statement.{name}") for name in ("max_logit", "failure", *one_of)}
+    names = ("max_logit", "failure", *one_of, *({"top_mass_at_least"} & node.keys()))
+    number = {name: rational(node[name], f"statement.{name}") for name in names}
     _within(number["max_logit"] > 0, "max_logit")
     _within(0 <= number["failure"] < 1, "failure")
     _within(0 < number.get("tolerance", Fraction(1, 2)) < 1, "tolerance")
     _within(0 <= number.get("relative", Fraction(0)) < 1, "relative")
+    mass = number.get("top_mass_at_least", Fraction(0))
+    _within(0 <= mass < 1 and (mass == 0 or bound == "state_bits_at_least"), "top_mass_at_least")
     own = node["budget"] != "class"
     if own and (size["kv_heads"], size["layers"]) != (1, 1):
         raise Malformed("statement: keys of one head are a statement about one stream: kv_heads = layers = 1")
@@ -129,7 +135,7 @@ def parse(node: Node) -> Statement:
     return Statement(
         body=node["body"], budget=node["budget"], inputs=node["inputs"],
         max_logit=number["max_logit"], failure=number["failure"],
-        tolerance=number.get("tolerance"), relative=number.get("relative"),
+        tolerance=number.get("tolerance"), relative=number.get("relative"), top_mass_at_least=mass,
         keys=tensor_file(node["keys"], "statement.keys") if "keys" in node else None,
         queries=tensor_file(node["queries"], "statement.queries") if "queries" in node else None, **size,
     )  # fmt: skip

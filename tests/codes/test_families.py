@@ -22,8 +22,9 @@ from kvverify.codes.kerdock import kerdock
 from kvverify.codes.paraboloid import Paraboloid
 from kvverify.errors import UsageError
 from kvverify.kernel.context import Context
-from kvverify.kernel.facts import Keys, Rejected
+from kvverify.kernel.facts import Rejected
 from kvverify.kernel.rules import RULES
+from kvverify.kernel.rules.attention import Keys
 from kvverify.kernel.statement import Statement
 
 NAMES = [

@@ -60,7 +60,7 @@ def test_an_upper_bound_is_no_lower_one() -> None:
         claim = "state-bits-enough" if bound == "state_bits_enough" else "state-bits"
         tree["statement"] = {**statement, "claim": claim, bound: "0" if claim == "state-bits" else str(10**9)}
         tree = changed(tree, "statement/tokens", tree["statement"]["tokens"])
-        assert_opinion(second_opinion(tree), "contrary", "bits", "of the claim's kind")
+        assert_opinion(second_opinion(tree), "contrary", "bits", "of the kind claimed")
 
 
 def test_more_bits_than_enough_are_enough() -> None:

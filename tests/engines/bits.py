@@ -74,7 +74,7 @@ def random_access_code(case: Case, uses: Node, given: Node, gives: Node) -> Stat
         return log2(alphabet) - entropy - delta * log2(alphabet - 1)
 
     case.at_most("bits_at_least <= symbols * F(alphabet, failure)", lambda: (stated, symbols * each()))
-    return StateBits(stated)
+    return StateBits(stated, reading.top)
 
 
 def counting(case: Case, uses: Node, given: Node, gives: Node) -> StateBits:
@@ -91,7 +91,7 @@ def counting(case: Case, uses: Node, given: Node, gives: Node) -> StateBits:
             break
         errors += words - states * ball
     must(errors > delta * symbols * words, "errors of 2^bits - 1 states > failure * symbols * words")
-    return StateBits(mpq(bits))
+    return StateBits(mpq(bits), reading.top)
 
 
 def determinant(case: Case, uses: Node, given: Node, gives: Node) -> Determinant:

@@ -25,6 +25,7 @@ class Problem:
         self.tolerance = mpq(node["tolerance"]) if "tolerance" in node else None
         self.relative = mpq(node["relative"]) if "relative" in node else None
         self.enough = node["claim"] == "state-bits-enough"
+        self.top = mpq(node.get("top_mass_at_least", 0))
         self.claimed = int(node["state_bits_enough" if self.enough else "state_bits_at_least"])
 
     @property
@@ -92,6 +93,7 @@ class Leak:
 class Reading:
     alphabet: int
     payload: int
+    top: Any = 0
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class Determinant:
 @dataclass(frozen=True)
 class StateBits:
     bits: Any
+    top: Any = 0
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ def _state(case: Case, last: Any) -> None:
     problem = case.problem
     must(isinstance(last, Enough if problem.enough else StateBits), "the last step gives bits of the claim's kind")
     must(last.bits <= problem.claimed if problem.enough else problem.claimed <= last.bits, "the claim follows")
+    must(not problem.top or (not problem.enough and problem.top <= last.top), "the top mass follows")
 
 
 CLAIMS = {"state-bits": _state, "state-bits-enough": _state}

@@ -215,7 +215,11 @@ def separation(case: Case, uses: Node, given: Node, gives: Node) -> Reading:
     leaked, eta = premise(uses, "leak", Leak), case.problem.relative
     must(eta is not None and int(gives["alphabet"]) == 2, "a relative tolerance, and two values")
     must(1 - eta > (1 + eta) * leaked.off, "1 - relative > (1 + relative) off_target")
-    return Reading(2, leaked.payload)
+    return Reading(2, leaked.payload, _top(case, leaked))
+
+
+def _top(case: Case, leaked: Leak) -> Any:
+    return 1 / (1 + leaked.off + leaked.rest) if leaked.payload == case.problem.tokens else 0
 
 
 def levels(case: Case, uses: Node, given: Node, gives: Node) -> Reading:
@@ -224,7 +228,7 @@ def levels(case: Case, uses: Node, given: Node, gives: Node) -> Reading:
     if case.problem.bf16 and alphabet - 1 not in {1 << n for n in range(10)}:
         eps += mpq(1, 512)
     must(mpq(1, alphabet - 1) > eps * (1 + leaked.off + leaked.rest) + leaked.off, "levels are told apart")
-    return Reading(alphabet, leaked.payload)
+    return Reading(alphabet, leaked.payload, _top(case, leaked))
 
 
 RULES = {

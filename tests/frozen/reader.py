@@ -233,7 +233,8 @@ def _statement(node: Node) -> None:
     error = "relative" if "relative" in node else "tolerance"
     sizes = {"tokens", "key_dim", "value_dim", "kv_heads", "layers"}
     names = {"claim", "attention", "body", "budget", "max_logit", "failure", "inputs", error, bound} | sizes
-    _fields(node, names | ({"keys"} if own else set()) | ({"queries"} if recorded else set()))
+    files = ({"keys"} if own else set()) | ({"queries"} if recorded else set())
+    _fields(node, names | files | ({"top_mass_at_least"} & node.keys()))
     _must(node["claim"] in ("state-bits", "state-bits-enough") and node["attention"] == "softmax", "claim, attention")
     _must(node["budget"] in ("class", "own-keys", "own-queries") and node["inputs"] in ("real", "bf16"), "words")
     _must(node["body"] == "given" if own else node["body"] in ("cube", "ball"), "body")
@@ -242,6 +243,8 @@ def _statement(node: Node) -> None:
     _must(logit > 0 and 0 <= p < q, "max_logit and failure")
     p, q = rational(node[error])
     _must(p >= (1 if error == "tolerance" else 0) and p < q, error)
+    p, q = rational(node.get("top_mass_at_least", "0"))
+    _must(0 <= p < q and (p == 0 or bound == "state_bits_at_least"), "top mass")
     _must(not own or integer(node["kv_heads"]) == integer(node["layers"]) == 1, "one stream")
     for name in {"keys", "queries"} & node.keys():
         _tensor(node[name])

@@ -272,6 +272,8 @@ def controls() -> tuple[Control, ...]:
         in_class("rm, parity, ball, bf16", with_parity(rm), near, tokens=16, body="ball", inputs="bf16", max_logit=9),
         in_class("bch, parity, levels", with_parity("extended-bch(4,5)"), levels, tokens=32, key_dim=16, max_logit=20),
         in_class("rm, separation", keys(rm), levels, tokens=16, **exact),
+        in_class("rm, sparse rows", keys(rm), levels, tokens=16, max_logit=14, top_mass_at_least=Fraction(4, 5)),
+        in_class("hypercube 2, sparse rows", keys("hypercube(2)"), counts, top_mass_at_least=Fraction(3, 4), **exact),
         in_class("hypercube 3, ostrowski", keys("hypercube(3)"), volume("ostrowski"), tokens=8),
         in_class("hypercube 1", keys("hypercube(1)"), near, tokens=2, failure=0),
         in_class("hypercube 2, counting", keys("hypercube(2)"), counts, value_dim=3, max_logit=14),

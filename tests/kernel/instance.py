@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from flint import arb, arb_mat
 
-from tests.kernel import amplitude
+from tests.kernel import amplitude, covered, explicit, sampled
 from tests.kernel.ball import BallTilt, Shrunk, exactly, shrunk
 from tests.kernel.families import Keys, family
 from tests.kernel.oracle import least_errors, statement
@@ -23,10 +23,16 @@ from tests.kernel.real import at_most, ball, divergence, exp, fano, log2, precis
 
 Node = dict[str, Any]
 
+OTHERS = {"sampling": sampled.holds, **explicit.HOLDS}
+
 
 @precision()
 def claim_holds(tree: Node, folder: Path | None = None) -> bool:
     """Whether the instance that the certificate describes proves its claim."""
+    if tree["statement"]["claim"] == "cover":
+        return covered.claim_holds(tree["statement"])
+    if other := OTHERS.get(tree["statement"]["claim"]):
+        return other(tree)
     problem = statement(tree["statement"])
     if tree["statement"]["claim"] == "state-bits-enough":
         return upper_claim_holds(problem, tree)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from flint import arb
 
-from kvverify.kernel.facts import Fact, Leak, Tilt
+from kvverify.kernel.facts import Fact
+from kvverify.kernel.rules.attention import Leak, Tilt
 from tests.kernel.apply import TINY, accepts, apply
 from tests.kernel.families import Keys, counted, distances, family
 from tests.kernel.oracle import ROUNDING, leak_sums

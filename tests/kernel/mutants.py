@@ -19,16 +19,21 @@ Where = tuple[Any, ...]
 
 WORDS = {
     "claim", "attention", "body", "budget", "inputs", "form", "name", "sha256", "tensor", "id", "rule", "tail", "lower",
-    "upper",
+    "upper", "left", "right", "may_differ",
 }  # fmt: skip
 WHOLE = {
     "tokens", "key_dim", "value_dim", "kv_heads", "layers", "state_bits_at_least", "head", "dimension", "size", "side",
     "cutoff", "order", "variables", "shortened", "punctured", "payload", "alphabet", "key_coordinates", "keys",
-    "queries", "weights", "exponents", "key_levels", "value_levels", "bits_per_token", "state_bits_enough",
+    "queries", "weights", "exponents", "values", "query", "cells", "states", "cell_slots", "norm_slots",
+    "slots_together", "window", "coordinate", "left_words_at_most", "right_words_at_most",
+    "key_levels", "value_levels", "bits_per_token", "state_bits_enough",
+    "dim", "at_least", "at_most",
 }  # fmt: skip
 TEXTS = (
     ("cube", "ball", "given"), ("real", "bf16"), ("near-identity", "ostrowski", "exact"), ("gaussian", "log-concave"),
-    ("state-bits", "state-bits-enough"), ("quantiser", "dithered"),
+    ("state-bits", "state-bits-enough"), ("quantiser", "dithered"), ("cell", "norm"),
+    ("masked-window", "running-sum"), ("ball", "sphere"),
+    ("few", "volume", "caps", "ball-through-sphere", "arcs", "packing", "lattice", "lovasz-stein", "shells"),
 )  # fmt: skip
 FINEST, COARSEST = 60, -6  # steps of 2^-60 .. 2^6
 

@@ -6,7 +6,7 @@ knows nothing of syntax: it is asked about well-formed documents only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import comb, isqrt
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 from flint import arb, arb_mat
 
-from tests.kernel import amplitude, quantised
+from tests.kernel import amplitude, covered, explicit, quantised, sampled
 from tests.kernel.ball import BallTilt, ball_tilt, shrunk
 from tests.kernel.families import Keys, Wrong, family, require
 from tests.kernel.own_files import own_scores, preconditioned_bound
@@ -30,6 +30,7 @@ class Problem:
 
     number: dict[str, Fraction]
     node: Node
+    seen: dict[str, Fraction] = field(default_factory=dict)
 
     @property
     def rounding(self) -> Fraction:
@@ -98,6 +99,8 @@ def first_false(tree: Node, folder: Path | None = None) -> str | None:
 def _claimed(problem: Problem, last: Any) -> bool:
     """Whether the last fact is of the claim's kind, and says at least as much."""
     enough = problem.number.get("state_bits_enough")
+    if problem.number.get("top_mass_at_least", 0) > problem.seen.get("top", 0):
+        return False
     if enough is None or not isinstance(last, quantised.Enough):
         return enough is None and isinstance(last, Fraction) and problem.number["state_bits_at_least"] <= last
     return last.bits <= enough
@@ -113,6 +116,8 @@ def statement(node: Node) -> Problem:
     require(int(node.get("keys", {}).get("head", 0)) >= 0, "head")
     require("tolerance" not in number or 0 < number["tolerance"] < 1, "tolerance")
     require("relative" not in number or 0 <= number["relative"] < 1, "relative")
+    require(0 <= number.get("top_mass_at_least", 0) < 1, "top mass")
+    require(bound == "state_bits_at_least" or not number.get("top_mass_at_least"), "top mass")
     return Problem(number, node)
 
 
@@ -226,7 +231,13 @@ def _separation(problem: Problem, step: Node, facts: dict[str, Any], folder: Pat
     leak, eta = facts[step["uses"]["leak"]], problem.number["relative"]
     require(int(step["gives"]["alphabet"]) == 2, "alphabet")
     require((1 - eta) > (1 + eta) * leak.off_target, "separation")
+    problem.seen["top"] = _top_mass(problem, leak)
     return Reading(2, int(leak.payload * problem.coordinates))
+
+
+def _top_mass(problem: Problem, leak: Leak) -> Fraction:
+    """The asker's row has the most others in it; a pad's own row may be flat."""
+    return Fraction(problem.number["tokens"] == leak.payload) / (1 + leak.off_target + leak.rest)
 
 
 def _levels(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | None) -> Reading:
@@ -235,6 +246,7 @@ def _levels(problem: Problem, step: Node, facts: dict[str, Any], folder: Path | 
     exact = alphabet - 1 in [1 << k for k in range(10)]  # m/256 with m odd below 256 has 8 significant bits
     eps = problem.number["tolerance"] + (0 if exact else problem.rounding)
     row_sum = 1 + leak.off_target + leak.rest
+    problem.seen["top"] = _top_mass(problem, leak)
     # neighbouring levels are 2/(L-1) apart, everything divided by the row sum
     require(2 / ((alphabet - 1) * row_sum) > 2 * eps + 2 * leak.off_target / row_sum, "levels")
     return Reading(alphabet, int(leak.payload * problem.coordinates))
@@ -346,6 +358,8 @@ def joint_bound(problem: Problem, values: Leak, keys: Leak, tilt: Tilt | BallTil
 
 _RULES: dict[str, Any] = {
     "quantiser": quantised.quantiser, "dithered": quantised.dithered,
+    "reservoir": sampled.reservoir, "running-sum": explicit.running_sum, "two-inputs": explicit.two_inputs,
+    "cover-at-least": covered.at_least, "cover-at-most": covered.at_most, "cover": covered.both,
     "linear-code": _keys, "coset-union": _keys, "hypercube": _keys, "reed-muller": _keys, "explicit-keys": _keys,
     "paraboloid": _keys,
     "exp-bound": _exp_bound, "tilt": _tilt, "shrunk-keys": _shrunk_keys, "ball-tilt": _ball_tilt, "budget": _budget,
@@ -354,5 +368,11 @@ _RULES: dict[str, Any] = {
     "determinant": _determinant, "volume": _volume, "joint": _joint, "amplitude": amplitude.rule,
 }  # fmt: skip
 
-CLAIMS: dict[str, Any] = dict.fromkeys(("state-bits", "state-bits-enough"), (statement, _claimed))
+CLAIMS: dict[str, Any] = {
+    **dict.fromkeys(("state-bits", "state-bits-enough"), (statement, _claimed)),
+    "cover": (covered.statement, covered.claimed),
+    "sampling": (sampled.read, sampled.claimed),
+    "identity": (explicit.window, explicit.agreed),
+    "two-inputs": (explicit.two, explicit.apart),
+}
 """Of each kind of claim: its reader, which raises Wrong, and whether the last fact is of that kind and as strong."""

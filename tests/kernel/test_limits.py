@@ -20,8 +20,9 @@ from kvverify.kernel import document, tensors
 from kvverify.kernel.check import STEP_WORK, Verdict, check
 from kvverify.kernel.context import WORK_LIMIT, Absent, Context
 from kvverify.kernel.document import OverLimit
-from kvverify.kernel.facts import Keys, Leak, Rejected, Row
+from kvverify.kernel.facts import Rejected
 from kvverify.kernel.rules import RULES, packed
+from kvverify.kernel.rules.attention import Keys, Leak, Row
 from kvverify.kernel.rules.packed import Scores
 from kvverify.kernel.statement import TensorFile
 from kvverify.kernel.tensors import read_matrix

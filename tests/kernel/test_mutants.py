@@ -13,7 +13,16 @@ import pytest
 
 from kvverify.kernel.check import Verdict, check
 from kvverify.kernel.rules import FAMILIES, RULES, precondition
-from tests.kernel import amplitude_controls, own_controls, payload_ball_controls, payload_controls, quantiser_controls
+from tests.kernel import (
+    amplitude_controls,
+    covering_controls,
+    instances_controls,
+    own_controls,
+    payload_ball_controls,
+    payload_controls,
+    quantiser_controls,
+    sampling_controls,
+)
 from tests.kernel import controls as plain
 from tests.kernel.controls import Control
 from tests.kernel.instance import claim_holds
@@ -22,7 +31,10 @@ from tests.kernel.oracle import first_false
 
 
 def controls() -> tuple[Control, ...]:
-    lists = (plain, payload_controls, payload_ball_controls, amplitude_controls, quantiser_controls, own_controls)
+    lists = (
+        plain, payload_controls, payload_ball_controls, amplitude_controls, quantiser_controls, covering_controls,
+        own_controls, sampling_controls, instances_controls,
+    )  # fmt: skip
     return tuple(control for family in lists for control in family.controls())
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from kvverify.kernel.check import Verdict, check
-from kvverify.kernel.facts import Decay, Keys, Leak, Row, Scaled, Tilt
 from kvverify.kernel.numbers import exp_upper
+from kvverify.kernel.rules.attention import Decay, Keys, Leak, Row, Scaled, Tilt
 from tests.kernel.amplitude_controls import controls, larger
 from tests.kernel.apply import TINY, accepts
 from tests.kernel.controls import Control, rebuild

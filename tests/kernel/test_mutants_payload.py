@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kvverify.kernel.check import Verdict, check
-from kvverify.kernel.facts import Decay, Keys, Leak, Row, Scaled, Tilt
+from kvverify.kernel.rules.attention import Decay, Keys, Leak, Row, Scaled, Tilt
 from tests.kernel.apply import accepts
 from tests.kernel.controls import Control, rebuild
 from tests.kernel.marker import cube_tilt

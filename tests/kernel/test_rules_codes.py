@@ -12,7 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from kvverify.kernel.document import Malformed, OverLimit
-from kvverify.kernel.facts import Keys, Rejected
+from kvverify.kernel.facts import Rejected
+from kvverify.kernel.rules.attention import Keys
 from tests.kernel import families
 from tests.kernel.apply import accepts, apply
 from tests.kernel.controls import explicit, keys, union, with_parity

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kvverify.kernel.document import OverLimit
-from kvverify.kernel.facts import Reading
+from kvverify.kernel.rules.attention import Reading
 from tests.kernel.apply import TINY, accepts, apply
 from tests.kernel.oracle import least_errors
 from tests.kernel.real import at_most, down, fano, log2

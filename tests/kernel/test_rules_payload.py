@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from kvverify.instances.payload import to_bf16
 from kvverify.kernel.document import Malformed, OverLimit
-from kvverify.kernel.facts import Decay, Fact, Keys, Leak, Row, Scaled
+from kvverify.kernel.facts import Fact
+from kvverify.kernel.rules.attention import Decay, Keys, Leak, Row, Scaled
 from tests.kernel.apply import TINY, accepts, apply
 from tests.kernel.families import family
 from tests.kernel.marker import Shape, best, cube_tilt, entropy, formula, premises, series_tail, squares

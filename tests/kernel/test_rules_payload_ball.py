@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from kvverify.instances.payload import to_bf16
 from kvverify.kernel.check import Verdict, check
 from kvverify.kernel.document import OverLimit
-from kvverify.kernel.facts import Decay, Keys, Tilt
+from kvverify.kernel.rules.attention import Decay, Keys, Tilt
 from kvverify.kernel.rules.payload import PI_LOWER, unit_ball_lower
 from tests.conftest import needs
 from tests.kernel.apply import TINY, accepts, apply

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from kvverify.kernel.check import Verdict, check
 from kvverify.kernel.document import OverLimit
-from kvverify.kernel.facts import Leak, Matrix, Rejected, Row
+from kvverify.kernel.facts import Rejected
+from kvverify.kernel.rules.attention import Leak, Matrix, Row
 from kvverify.kernel.rules.packed import ENTRY, SPAN
 from kvverify.kernel.rules.precondition import factors, preconditioned
 from tests.kernel.apply import Node, accepts, context

@@ -20,7 +20,8 @@ from kvverify.crosscheck.reed_muller import reed_muller as second
 from kvverify.crosscheck.settle import Case
 from kvverify.crosscheck.statement import read
 from kvverify.kernel.document import OverLimit
-from kvverify.kernel.facts import Keys, Rejected
+from kvverify.kernel.facts import Rejected
+from kvverify.kernel.rules.attention import Keys
 from tests.kernel import controls, families
 from tests.kernel.apply import apply
 from tests.kernel.test_rules_codes import agrees

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from kvverify.kernel.check import Result, Verdict, check
 from kvverify.kernel.context import Context
 from kvverify.kernel.document import OverLimit
-from kvverify.kernel.facts import Leak, Rejected
+from kvverify.kernel.facts import Rejected
 from kvverify.kernel.rules import RULES
+from kvverify.kernel.rules.attention import Leak
 from kvverify.kernel.rules.packed import CELL, ENTRY, MASS, SPAN, Exponentials, Scores, floors, pack
 from tests.kernel.apply import context
 from tests.kernel.controls import LEAK, Control, rebuild

@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kvverify.codes import by_name
-from kvverify.kernel.facts import Decay, Fact, Keys, Leak, Row, Scaled
+from kvverify.kernel.facts import Fact
+from kvverify.kernel.rules.attention import Decay, Keys, Leak, Row, Scaled
 from tests.kernel.apply import TINY, accepts, apply
 from tests.kernel.families import distances
 from tests.kernel.oracle import half_power

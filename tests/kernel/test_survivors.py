@@ -9,8 +9,9 @@ import pytest
 from flint import arb
 
 from kvverify.kernel.document import OverLimit
-from kvverify.kernel.facts import Determinant, Leak, Matrix, Reading, Rejected, Row
+from kvverify.kernel.facts import Rejected
 from kvverify.kernel.rules import packed, payload, precondition
+from kvverify.kernel.rules.attention import Determinant, Leak, Matrix, Reading, Row
 from kvverify.kernel.rules.precondition import preconditioned
 from kvverify.kernel.rules.volume import _bareiss
 from tests.kernel.apply import TINY, accepts, apply, context

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from kvverify.kernel.context import Context, Rule
 from kvverify.kernel.document import Node, fields, integer, rational
-from kvverify.kernel.facts import Fact, Leak, Row, Scaled, StateBits, Tilt, need, premise, present
+from kvverify.kernel.facts import Fact, StateBits, need, premise, present
 from kvverify.kernel.numbers import (
     MAX_EXPONENT,
     divergence_lower,
@@ -23,6 +23,7 @@ from kvverify.kernel.numbers import (
     log2_upper,
     power_upper,
 )
+from kvverify.kernel.rules.attention import Leak, Row, Scaled, Tilt
 from kvverify.kernel.rules.volume import distortion
 
 

@@ -16,7 +16,8 @@ from math import comb
 
 from kvverify.kernel.context import Context, Rule
 from kvverify.kernel.document import Malformed, Node, OverLimit, counts, fields, integer, strings
-from kvverify.kernel.facts import Fact, Keys, need, reject
+from kvverify.kernel.facts import Fact, need, reject
+from kvverify.kernel.rules.attention import Keys
 
 MAX_LENGTH = 1024
 MAX_WALK = 25  # dimension of a code that is walked word by word

@@ -99,9 +99,9 @@ def cover_at_least(context: Context, uses: dict[str, Fact], given: Node, gives: 
     fields(uses, "uses", set())
     form = text(fields(given, "given", {"form"})["form"], "form")
     stated = integer(fields(gives, "gives", {"at_least"})["at_least"], "at_least")
-    if form not in _LOWER:
-        reject(f"the form is one of {', '.join(_LOWER)}", form)
-    bound = _LOWER[form](context, goal)
+    if form not in _BELOW:
+        reject(f"the form is one of {', '.join(_BELOW)}", form)
+    bound = _BELOW[form](context, goal)
     need(stated <= bound, "at_least <= what the form proves", stated, bound)
     return Covering(at_least=max(stated, 1))
 
@@ -118,11 +118,11 @@ def cover_at_most(context: Context, uses: dict[str, Fact], given: Node, gives: N
     if form in _SHRINKING:
         fields(given, "given", {"form", "shrink"})
         bound = _SHRINKING[form](context, goal, _shrink(given))
-    elif form in _UPPER:
+    elif form in _ABOVE:
         fields(given, "given", {"form"})
-        bound = _UPPER[form](context, goal)
+        bound = _ABOVE[form](context, goal)
     else:
-        reject(f"the form is one of {', '.join(_UPPER | _SHRINKING)}", form)
+        reject(f"the form is one of {', '.join(_ABOVE | _SHRINKING)}", form)
     need(stated >= bound, "at_most >= what the form proves", stated, bound)
     return Covering(at_most=stated)
 
@@ -314,10 +314,10 @@ def _shrink(given: Node) -> Fraction:
     return shrink
 
 
-_LOWER: dict[str, Callable[[Context, Cover], int]] = {
+_BELOW: dict[str, Callable[[Context, Cover], int]] = {
     "few": _few_below, "volume": _volume, "caps": _caps, "ball-through-sphere": _through_sphere,
 }  # fmt: skip
-_UPPER: dict[str, Callable[[Context, Cover], int]] = {
+_ABOVE: dict[str, Callable[[Context, Cover], int]] = {
     "few": _few_above, "arcs": _arcs, "packing": _packing, "lattice": _lattice,
 }  # fmt: skip
 _SHRINKING: dict[str, Callable[[Context, Cover, Fraction], int]] = {"lovasz-stein": _lovasz_stein, "shells": _shells}

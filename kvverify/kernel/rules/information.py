@@ -6,8 +6,9 @@ from fractions import Fraction
 
 from kvverify.kernel.context import Context, Rule
 from kvverify.kernel.document import Node, OverLimit, fields, integer, rational
-from kvverify.kernel.facts import Fact, Reading, StateBits, need, premise
+from kvverify.kernel.facts import Fact, StateBits, need, premise
 from kvverify.kernel.numbers import fano_lower
+from kvverify.kernel.rules.attention import Reading
 
 MAX_SYMBOLS = 4096  # of the counting rule, whose sums are exact
 
@@ -22,7 +23,7 @@ def random_access_code(context: Context, uses: dict[str, Fact], given: Node, giv
     bits = rational(fields(gives, "gives", {"bits_at_least"})["bits_at_least"], "bits_at_least")
     bound = _symbols(context, reading) * fano_lower(reading.alphabet, context.statement.failure)
     need(bits <= bound, "bits_at_least <= symbols * F(alphabet, failure)", bits, bound)
-    return StateBits(bits)
+    return StateBits(bits, reading.top_mass)
 
 
 def counting(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> StateBits:
@@ -52,7 +53,7 @@ def counting(context: Context, uses: dict[str, Fact], given: Node, gives: Node) 
         sphere = sphere * (symbols - j) * (reading.alphabet - 1) // (j + 1)
     allowed = context.statement.failure * symbols * words
     need(errors > allowed, "errors that 2^bits - 1 states make > failure * symbols * words", errors, allowed)
-    return StateBits(Fraction(bits))
+    return StateBits(Fraction(bits), reading.top_mass)
 
 
 def _symbols(context: Context, reading: Reading) -> int:

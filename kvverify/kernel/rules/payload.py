@@ -15,8 +15,9 @@ from math import prod
 
 from kvverify.kernel.context import Context, Rule
 from kvverify.kernel.document import Node, OverLimit, fields, integer, rational
-from kvverify.kernel.facts import Fact, Keys, Leak, StateBits, Tilt, need, premise, present
+from kvverify.kernel.facts import Fact, StateBits, need, premise, present
 from kvverify.kernel.numbers import LOG2_E_UPPER, divergence_lower, exp_lower, exp_upper, log2_lower, log2_upper
+from kvverify.kernel.rules.attention import Keys, Leak, Tilt
 from kvverify.kernel.rules.volume import distortion, near_identity
 
 MAX_COORDINATES = 4096  # of a ball whose volume is taken

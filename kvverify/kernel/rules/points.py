@@ -15,7 +15,8 @@ from operator import mul
 
 from kvverify.kernel.context import Context, Rule
 from kvverify.kernel.document import Node, OverLimit, counts, fields, integer, integers, strings
-from kvverify.kernel.facts import Fact, Keys, need
+from kvverify.kernel.facts import Fact, need
+from kvverify.kernel.rules.attention import Keys
 from kvverify.kernel.rules.codes import dominated
 
 MAX_ENTRY_BITS = 24  # squares of 1,024 entries stay below 2^60

@@ -12,8 +12,9 @@ from operator import mul
 
 from kvverify.kernel.context import Context
 from kvverify.kernel.document import Node, OverLimit, fields, obj, text
-from kvverify.kernel.facts import Matrix, need
+from kvverify.kernel.facts import need
 from kvverify.kernel.numbers import log2_lower, log2_upper
+from kvverify.kernel.rules.attention import Matrix
 from kvverify.kernel.rules.packed import floors, multiplications, pack
 from kvverify.kernel.statement import tensor_file
 from kvverify.kernel.tensors import read_matrix

@@ -15,7 +15,8 @@ from math import comb, perm
 
 from kvverify.kernel.context import Context, Rule
 from kvverify.kernel.document import Node, OverLimit, counts, fields, integer
-from kvverify.kernel.facts import Fact, Keys, need
+from kvverify.kernel.facts import Fact, need
+from kvverify.kernel.rules.attention import Keys
 from kvverify.kernel.rules.codes import MAX_LENGTH, macwilliams, same, sign_keys
 
 MAX_ORDER = 2  # of the code or of its dual

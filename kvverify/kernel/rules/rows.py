@@ -9,8 +9,9 @@ from fractions import Fraction
 
 from kvverify.kernel.context import Context, Rule
 from kvverify.kernel.document import Malformed, Node, OverLimit, fields, integers, rational, strings
-from kvverify.kernel.facts import Fact, Leak, Matrix, Row, need, present
+from kvverify.kernel.facts import Fact, need, present
 from kvverify.kernel.numbers import exp_upper
+from kvverify.kernel.rules.attention import Leak, Matrix, Row
 from kvverify.kernel.rules.packed import CELL, ENTRY, MASS, SPAN, Exponentials, Scores
 from kvverify.kernel.rules.softmax import stated_leak
 from kvverify.kernel.statement import tensor_file

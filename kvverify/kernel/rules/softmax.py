@@ -10,8 +10,9 @@ from fractions import Fraction
 
 from kvverify.kernel.context import Context, Rule
 from kvverify.kernel.document import Node, fields, integer, rational
-from kvverify.kernel.facts import Decay, Fact, Keys, Leak, Reading, Row, Scaled, Tilt, need, premise, present
+from kvverify.kernel.facts import Fact, need, premise, present
 from kvverify.kernel.numbers import exp_lower, power_upper, root_upper
+from kvverify.kernel.rules.attention import Decay, Keys, Leak, Reading, Row, Scaled, Tilt
 
 MAX_ALPHABET = 1 << 64
 
@@ -111,7 +112,7 @@ def separation(context: Context, uses: dict[str, Fact], given: Node, gives: Node
     eta = present(context.statement.relative, "the statement's tolerance is relative")
     low, high = 1 - eta, (1 + eta) * leak_fact.worst.off_target
     need(low > high, "(1 - relative) > (1 + relative) off_target", low, high)
-    return Reading(2, leak_fact.payload)
+    return Reading(2, leak_fact.payload, _top_mass(context, leak_fact))
 
 
 def levels(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> Reading:
@@ -132,7 +133,17 @@ def levels(context: Context, uses: dict[str, Fact], given: Node, gives: Node) ->
     row = leak_fact.worst
     low, high = Fraction(1, gaps), eps * (1 + row.off_target + row.rest) + row.off_target
     need(low > high, "1/(alphabet - 1) > tolerance (1 + off_target + rest) + off_target", low, high)
-    return Reading(alphabet, leak_fact.payload)
+    return Reading(alphabet, leak_fact.payload, _top_mass(context, leak_fact))
+
+
+def _top_mass(context: Context, leak_fact: Leak) -> Fraction:
+    """What every causal row has on one token: 1/(1 + off_target + rest), when each token's query is its own target's.
+
+    Token i then has the weight 1 in its own row, the tokens before it at most off_target. With pads nothing is known.
+    Source: ours.
+    """
+    row = leak_fact.worst
+    return 1 / (1 + row.off_target + row.rest) if leak_fact.payload == context.statement.tokens else Fraction(0)
 
 
 def _leak(uses: dict[str, Fact]) -> Leak:

@@ -10,8 +10,9 @@ from fractions import Fraction
 
 from kvverify.kernel.context import Context, Rule
 from kvverify.kernel.document import Malformed, Node, OverLimit, fields, rational
-from kvverify.kernel.facts import Determinant, Fact, Leak, Matrix, Row, StateBits, need, premise, present
+from kvverify.kernel.facts import Fact, StateBits, need, premise, present
 from kvverify.kernel.numbers import LOG2_E_UPPER, divergence_lower, log2_lower, log2_upper, log_ratio_upper, round_up
+from kvverify.kernel.rules.attention import Determinant, Leak, Matrix, Row
 from kvverify.kernel.rules.precondition import factors, preconditioned
 
 MAX_EXACT = 48  # rows of an exact elimination

@@ -93,6 +93,9 @@ def problem(found: Statement) -> list[str]:
         "The promise: for every such input and every read, that is one query at one output coordinate, the answer is "
         f"off by {error} with probability at most {numbers['failure'].brief}."
     )
+    if found.top_mass_at_least:
+        mass = numbers["top_mass_at_least"].brief
+        says.append(f"It is asked for only where every causal row of attention has at least {mass} on one token.")
     return says
 
 
@@ -103,6 +106,7 @@ def figures(found: Statement) -> dict[str, Figure]:
         "tokens": (Fraction(found.tokens), less), "key_dim": (Fraction(found.key_dim), less),
         "value_dim": (Fraction(found.value_dim), less), "max_logit": (found.max_logit, more),
         "tolerance": (found.tolerance, less), "relative": (found.relative, less), "failure": (found.failure, less),
+        "top_mass_at_least": (found.top_mass_at_least or None, less),
     }  # fmt: skip
     return {key: figure(value, side) for key, (value, side) in numbers.items() if value is not None}
 
