@@ -16,7 +16,7 @@ from kvverify.kernel.context import Context
 from kvverify.kernel.rules import instances
 from tests.kernel.controls import rebuild
 from tests.kernel.explicit import answer, apart, masked, two, window
-from tests.kernel.instances_controls import controls, paired
+from tests.kernel.instances_controls import controls
 from tests.kernel.mutants import put
 from tests.kernel.real import ball
 
@@ -222,12 +222,15 @@ def test_powers_of_e_are_enclosed() -> None:
             for _ in range(2)
         )
         names = ["query 0", "values 0 0", "values 1 0", "values 2 0"]
-        tree = paired(first, second, names, scale=str(draw.randint(1, 3)))
-        goal = instances.two(tree["statement"])
+        claim = {
+            "claim": "two-inputs", "scale": str(draw.randint(1, 3)), "relative": "0", "coordinate": "0",
+            "first": first, "second": second, "may_differ": names,
+        }  # fmt: skip
+        goal = instances.two(claim)
         assert isinstance(goal, instances.TwoInputs)
         for which in (0, 1):
             low, high = instances._answer(Context(goal, Path()), goal, goal.inputs[which])
-            exact = ball(answer(two(tree["statement"]), which))
+            exact = ball(answer(two(claim), which))
             assert high - low < Fraction(1, 1 << 150)
             assert not exact < ball(low)
             assert not exact > ball(high)
