@@ -122,10 +122,10 @@ def fan(context: Context, points: list[Row], simplices: list[Row], pairs: list[R
 def _plane(facet: Row, rows: list[Row], near: Near) -> None:
     """The plane a.x = 1 through the points ``rows`` of a facet, which must be positively oriented and near."""
     det, scaled = solve(rows)
-    need(det > 0, f"facet {_named(facet)} is positively oriented", det, 0)
-    need(
-        near(facet, sum(map(mul, scaled, scaled)), det * det), f"the plane of the facet {_named(facet)} is near enough"
-    )
+    if det <= 0:
+        reject(f"facet {_named(facet)} is positively oriented", det, 0)
+    if not near(facet, sum(map(mul, scaled, scaled)), det * det):
+        reject(f"facet {_named(facet)} is near enough to what it covers")
 
 
 def _add_boundary(ridges: Ridges, simplex: Row) -> None:
@@ -139,7 +139,7 @@ def _add_boundary(ridges: Ridges, simplex: Row) -> None:
 def _add_face(ridges: Ridges, face: Row, sign: int) -> None:
     before = ridges.get(face)
     if before is not None and before != -sign:
-        reject(f"face {_named(face)} is in two at most, with opposite orientations")
+        reject(f"face {_named(face)} is in two facets at most, with opposite orientations")
     ridges[face] = sign if before is None else 0
 
 
