@@ -19,7 +19,8 @@ _FLOAT_EXPONENT = 1000  # within it a float has all its digits
 _PRINTED = 13_500  # bits that Python writes out in digits; products of a statement's sizes may have more
 _WHOLE = 10**6  # from here on a fraction is shown as a whole number
 _MOST_ROWS, _MOST_ENTRIES, _MOST_WORDS = 32, 64, 16
-_ROW = re.compile(r"-?[0-9]+( -?[0-9]+)*\Z", re.ASCII)
+_ROW = re.compile(r"-?[0-9]+(/[0-9]+)?( -?[0-9]+(/[0-9]+)?)*\Z", re.ASCII)
+_BITS = re.compile(r"[01]+\Z", re.ASCII)
 
 
 class Side(Enum):
@@ -141,11 +142,11 @@ def _row(key: str, entries: list[str]) -> Field:
 
 
 def _rows(key: str, rows: list[object]) -> Field:
-    """A matrix of bits or of integers, its first and last rows where it is large."""
+    """A matrix of bits or of numbers, its first and last rows where it is large."""
     if not all(isinstance(row, str) and _ROW.match(row) for row in rows):
         return Field(key, f"a list of {len(rows)}")
     lines = [str(row) for row in rows]
-    columns = 0 if not lines else len(lines[0].split(" ")) if " " in lines[0] else len(lines[0])
+    columns = 0 if not lines else len(lines[0]) if all(map(_BITS.match, lines)) else len(lines[0].split(" "))
     words = {f"{key}.rows": str(len(lines)), f"{key}.columns": str(columns)}
     words[f"{key}.words"] = figure(Fraction(1 << min(len(lines), 1 << 13)), Side.DOWN).shown
     if len(lines) > _MOST_ROWS:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from kvverify.report.explain import bits, enough, keys, reads, statement
+from kvverify.report.explain import bits, enough, exact, keys, reads, statement
 from kvverify.report.explain.template import Teller, Template
 
-TEMPLATES: dict[str, Template] = {**keys.TEMPLATES, **reads.TEMPLATES, **bits.TEMPLATES, **enough.TEMPLATES}
-TOLD: dict[str, Teller] = {**statement.TOLD}
+TEMPLATES: dict[str, Template] = {
+    **keys.TEMPLATES,
+    **reads.TEMPLATES,
+    **bits.TEMPLATES,
+    **enough.TEMPLATES,
+    **exact.TEMPLATES,
+}
+TOLD: dict[str, Teller] = {**statement.TOLD, **exact.TOLD}
