@@ -69,7 +69,8 @@ def accepted(source: str | os.PathLike[str] | dict[str, Any]) -> tuple[Document,
     if result.verdict is not Verdict.VALID:
         kind = UsageError if result.verdict is Verdict.INVALID else Incomplete
         raise kind(f"the certificate is {result.verdict.value}: {result.reason}")
-    assert result.statement is not None
+    if result.statement is None:
+        raise UsageError(f"the certificate is about something else than bits of state: {result.claim}")
     return document.parse(source) if isinstance(source, dict) else document.read(source), result.statement
 
 

@@ -61,7 +61,7 @@ def check(source: str | os.PathLike[str] | bytes | Node, files: str | os.PathLik
     folder = Path(files) if files is not None else Path(str(source)).parent if given_path else Path()
     try:
         found = document.read(_serial(source) if isinstance(source, dict) else source)
-        goal = _goal(found.statement)
+        goal = read_goal(found.statement)
     except Malformed as error:
         return Result(Verdict.INVALID, short(str(error), 600))
     except OverLimit as error:
@@ -69,8 +69,8 @@ def check(source: str | os.PathLike[str] | bytes | Node, files: str | os.PathLik
     return _prove(found, Context(goal, folder))
 
 
-def _goal(node: Node) -> Goal:
-    """What the statement claims, read by the family of rules that it is for."""
+def read_goal(node: Node) -> Goal:
+    """What a statement claims, read by the family of rules that it is for. Raises Malformed, OverLimit."""
     claim = document.text(node.get("claim"), "statement.claim")
     if claim not in CLAIMS:
         raise Malformed(f"statement.claim: expected one of {', '.join(CLAIMS)}, found {short(claim)!r}")

@@ -7,7 +7,9 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,11 +17,10 @@ from xml.etree import ElementTree
 from kvverify.crosscheck.arb import second_opinion
 from kvverify.errors import UsageError
 from kvverify.kernel import document
-from kvverify.kernel.check import Result, Verdict, check
+from kvverify.kernel.check import Result, Verdict, check, read_goal
 from kvverify.trust import trust
 
-_BOUNDS = {"state-bits-enough": "state_bits_enough"}  # of a claim; every other claim has the one below
-_BOUND = "state_bits_at_least"
+_BITS = {"state-bits": "state_bits_at_least", "state-bits-enough": "state_bits_enough"}
 _SIDES = re.compile(r"(?P<test>.+) \((?P<found>.+ against .+)\)", re.DOTALL)  # as the kernel says no to an inequality
 
 
@@ -99,12 +100,23 @@ def _names_the_format(path: Path) -> bool:
 
 
 def _rests_on(file: Path, files: Path | None) -> set[Path]:
-    """A certificate, and the key file that it names: a change of either is to be checked."""
+    """A certificate, and the files that it names: a change of any is to be checked."""
     try:
-        name = document.load(file)["statement"]["keys"]["name"]
-        return {file.resolve(), ((files or file.parent) / name).resolve()}
-    except (document.Malformed, document.OverLimit, OSError, LookupError, TypeError, ValueError):
+        tree = document.load(file)
+        return {file.resolve(), *(((files or file.parent) / name).resolve() for name in _named(tree))}
+    except (document.Malformed, document.OverLimit, OSError, ValueError):
         return {file.resolve()}
+
+
+def _named(node: Any) -> Iterator[str]:
+    """The names of files in a certificate: of every object that has a name and a digest."""
+    if isinstance(node, dict):
+        if {"name", "sha256"} <= node.keys():
+            yield str(node["name"])
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            yield from _named(child)
 
 
 def _changed(revision: str) -> set[Path]:
@@ -131,17 +143,15 @@ def _git(command: list[str]) -> str:
 def _statement(path: Path) -> dict[str, Any]:
     try:
         tree = document.load(path)
-        document.integer(tree.get(_bound(tree)), _bound(tree))
+        if bound := _BITS.get(str(tree.get("claim", "state-bits"))):
+            document.integer(tree.get(bound), bound)
+        else:
+            read_goal(tree)
     except (document.Malformed, document.OverLimit) as error:
         raise UsageError(
-            f"{path}: a statement is an object of strings with {_BOUND!r}, as in a certificate ({error})"
+            f"{path}: a statement is an object of strings with its bound, as in a certificate ({error})"
         ) from None
     return tree
-
-
-def _bound(statement: dict[str, Any]) -> str:
-    """The field of the statement in which more, or less, is stronger."""
-    return _BOUNDS.get(str(statement.get("claim")), _BOUND)
 
 
 def _check(path: Path, files: Path | None, wanted: dict[str, Any] | None) -> Outcome:
@@ -182,16 +192,22 @@ def _read(path: Path) -> bytes:
 
 def _compare(result: Result, claimed: dict[str, Any], wanted: dict[str, Any]) -> Result:
     """A valid proof of another or a weaker claim does not pass."""
-    bound = _bound(wanted)
     for name in sorted(claimed.keys() | wanted.keys()):
-        if name != bound and claimed.get(name) != wanted.get(name):
-            reason = f"expected {name} = {wanted.get(name)!r}, the certificate has {claimed.get(name)!r}"
+        given, asked = claimed.get(name), wanted.get(name)
+        if not _covers(name, given, asked):
+            reason = f"expected {name} = {asked!r}, the certificate has {given!r}"
             return replace(result, verdict=Verdict.INVALID, reason=reason)
-    given, asked = int(claimed[bound]), int(wanted[bound])
-    if given < asked if bound == _BOUND else given > asked:
-        reason = f"expected {bound} {wanted[bound]}, the certificate proves {claimed[bound]}"
-        return replace(result, verdict=Verdict.INVALID, reason=reason)
     return result
+
+
+def _covers(name: str, given: Any, asked: Any) -> bool:
+    """Whether what the certificate has in a field is at least as strong as what is asked; a bound may be more."""
+    if name.endswith(("at_least", "at_most", "enough")):
+        if given is None or asked is None:
+            return asked is None
+        least, most = Fraction(given), Fraction(asked)
+        return least >= most if name.endswith("at_least") else least <= most
+    return bool(given == asked)
 
 
 def checks_json(outcomes: list[Outcome]) -> dict[str, Any]:

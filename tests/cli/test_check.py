@@ -228,7 +228,7 @@ STATEMENTS: dict[str, tuple[Callable[[Tree], Tree], int, str]] = {
     "other digits": (lambda one: {**one, "state_bits_at_least": "²"}, 2, "a statement is an object of strings"),
     "bits as a number": (lambda one: {**one, "state_bits_at_least": 8765}, 2, "a bare JSON number"),
     "a million digits": (lambda one: {**one, "state_bits_at_least": "9" * 10**6}, 2, "a number of 1000000 characters"),
-    "none": (lambda one: {}, 2, "a statement is an object of strings with 'state_bits_at_least'"),
+    "none": (lambda one: {}, 2, "a statement is an object of strings with its bound"),
 }
 
 

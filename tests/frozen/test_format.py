@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvverify.kernel import document
-from kvverify.kernel.check import Verdict, check
-from kvverify.kernel.check import _goal as read_goal
+from kvverify.kernel.check import Verdict, check, read_goal
 from kvverify.kernel.document import Malformed, OverLimit
 from kvverify.kernel.rules import RULES
 from tests.frozen import reader

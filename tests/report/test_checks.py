@@ -81,3 +81,27 @@ def test_of_an_upper_bound_less_is_stronger(
     assert outcome.result.verdict is verdict
     assert reason in outcome.result.reason
     assert "<=" in outcome.result.claim
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "asked", "covered"),
+    [
+        ("at_least", "7", "7", True), ("at_least", "8", "7", True), ("at_least", "6", "7", False),
+        ("at_most", "8", "7", False), ("at_most", "6", "7", True), ("at_most", "6", None, True),
+        ("at_most", None, "7", False), ("top_mass_at_least", "9/10", None, True),
+        ("top_mass_at_least", "1/3", "1/2", False), ("state_bits_enough", "9", "10", True),
+        ("tokens", "8", "7", False), ("tokens", "7", None, False), ("body", None, "ball", False),
+    ],
+)  # fmt: skip
+def test_a_bound_may_be_stronger_and_nothing_else_may_differ(
+    name: str, given: str | None, asked: str | None, covered: bool
+) -> None:
+    assert checks._covers(name, given, asked) is covered
+
+
+def test_a_certificate_rests_on_every_file_that_it_names(tmp_path: Path) -> None:
+    tree = {"statement": {"keys": {"name": "a.safetensors", "sha256": "0"}}, "steps": [{"given": {"factors": {
+        "name": "b/c.safetensors", "sha256": "0", "lower": "l"}}}]}  # fmt: skip
+    document.write(tmp_path / "one.json", tree)
+    names = {path.relative_to(tmp_path.resolve()).as_posix() for path in checks._rests_on(tmp_path / "one.json", None)}
+    assert names == {"one.json", "a.safetensors", "b/c.safetensors"}
