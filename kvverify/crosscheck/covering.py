@@ -14,7 +14,7 @@ from flint import arb, ctx, fmpq, fmpz
 from kvverify.crosscheck.facts import Rule, premise
 from kvverify.crosscheck.goal import Fact, Goal, must
 from kvverify.crosscheck.settle import Case, within
-from kvverify.kernel.document import Malformed, Node, fields, integer, rational
+from kvverify.kernel.document import Malformed, Node, OverLimit, fields, integer, rational
 
 _DIMENSIONS, _SHELLS, _POWER_BITS = 4096, 1 << 13, 1 << 20
 _PRECISION = 1 << 15  # a covering number has as many bits at most
@@ -64,7 +64,8 @@ def read(node: Node) -> Cover:
         raise Malformed("statement: a ball of dimension 1 or a sphere of dimension 2, and sizes above 0")
     if not bounds or min(bounds.values()) < 1 or (sphere and size["angle"] > arb.pi()):
         raise Malformed("statement: bounds from 1 on, at least one of them, and an angle of at most pi")
-    within(dim <= _DIMENSIONS, f"{dim} dimensions")
+    if dim > _DIMENSIONS:
+        raise OverLimit(f"limit: {dim} dimensions")
     ratio = None if sphere else size["radius"] / size["ball_radius"]
     ends = bounds.get("at_least", 1), bounds.get("at_most")
     return Cover(dim, ratio, size.get("angle"), *ends, size.get("radius"))
