@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from kvverify.export import amplitudes, keys, quantisers, rules
+from kvverify.export import amplitudes, exact, keys, quantisers, rules
 from kvverify.export.facts import Case, Fact, Leaf, Unexported
 from kvverify.kernel.document import Document, Malformed, short
 
@@ -21,15 +21,20 @@ RULES: dict[str, Callable[[Case], Fact]] = {
     "random-access-code": rules.random_access_code, "counting": rules.counting, "determinant": rules.determinant,
     "volume": rules.volume, "tilt": rules.tilt, "ball-tilt": rules.ball_tilt, "joint": rules.joint,
     "amplitude": amplitudes.amplitude, "quantiser": quantisers.quantiser, "dithered": quantisers.dithered,
+    "reservoir": exact.reservoir, "running-sum": exact.running_sum, "two-inputs": exact.two_inputs,
 }  # fmt: skip
 
 # What the last step is held against, for each kind of claim.
-CLAIMS: dict[str, Callable[[Case, Fact], None]] = {"state-bits": rules.claim, "state-bits-enough": rules.claim}
+CLAIMS: dict[str, Callable[[Case, Fact], None]] = {
+    "state-bits": rules.claim, "state-bits-enough": rules.claim,
+    "sampling": exact.exactly, "identity": exact.exactly, "two-inputs": exact.apart,
+}  # fmt: skip
 
 # Rules of which nothing is exported: what they prove is counting, or reading of files.
-COMBINATORIAL = frozenset(
-    {"linear-code", "coset-union", "hypercube", "reed-muller", "explicit-keys", "paraboloid", "attention-row"}
-)
+COMBINATORIAL = frozenset({
+    "linear-code", "coset-union", "hypercube", "reed-muller", "explicit-keys", "paraboloid", "attention-row",
+    "reservoir", "running-sum",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,8 @@ def identity(result: Result, found: Document) -> Told:
     node, stream = found.statement, found.statement["stream"]
     claim = (
         f"The evaluations `{name(node['left'])}` and `{name(node['right'])}` give the same answers at every step of "
-        f"the stream below, exactly. The second keeps at most {_shown(node['right_words_at_most'])} words between steps.",
+        "the stream below, exactly. The second keeps at most "
+        f"{_shown(node['right_words_at_most'])} words between steps.",
     )
     problem = (
         f"{len(stream['keys'])} tokens, a window of {_shown(stream['window'])} tokens with the current one among them, "
@@ -138,7 +139,8 @@ def two_inputs(result: Result, found: Document) -> Told:
     shown = ", ".join(entries[:_MOST]) + (f" and {len(entries) - _MOST} more" if len(entries) > _MOST else "")
     claim = [
         f"Two inputs of attention are the same but for these entries: {shown or 'none'}. No number is within the share "
-        f"{figure(Fraction(node['relative']), Side.DOWN).brief} of the exact answers of both, at output coordinate {_shown(node['coordinate'])}.",
+        f"{figure(Fraction(node['relative']), Side.DOWN).brief} of the exact answers of both, at output coordinate "
+        f"{_shown(node['coordinate'])}.",
     ]
     if "states" in node:
         claim.append("A deterministic compressor whose states are listed keeps the same state for both.")
