@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 from kvverify.lemmas.base import Lemma
@@ -36,6 +37,11 @@ class Cleared:
 
 def clear(text: str, at: Mapping[str, Fraction]) -> Cleared:
     """``text`` without denominators, whose signs are those at the point ``at``. Raises Refused."""
+    return _clear(text, tuple(at.items()))
+
+
+@cache
+def _clear(text: str, at: tuple[tuple[str, Fraction], ...]) -> Cleared:
     import sympy
 
     positive: dict[Any, None] = {}
@@ -45,7 +51,7 @@ def clear(text: str, at: Mapping[str, Fraction]) -> Cleared:
         sign = 1
         for factor in sympy.Mul.make_args(factors):
             base, exponent = factor.as_base_exp()
-            here = base.subs({sympy.Symbol(name): sympy.Rational(str(number)) for name, number in at.items()})
+            here = base.subs({sympy.Symbol(name): sympy.Rational(str(number)) for name, number in at})
             if here == 0:
                 raise Refused(f"{text}: {base} is 0 at the example, and is divided by")
             if not base.is_number:
@@ -56,8 +62,11 @@ def clear(text: str, at: Mapping[str, Fraction]) -> Cleared:
     def one(relation: Any) -> Any:
         if relation.lhs.is_polynomial() and relation.rhs.is_polynomial():
             return relation
-        numerator, denominator = sympy.fraction(sympy.together(relation.lhs - relation.rhs))
-        return relation.func(signed(denominator) * numerator, 0, evaluate=False)
+        (left, below), (right, beside) = (sympy.fraction(sympy.together(side)) for side in relation.args)
+        sign = signed(below * beside)
+        if below == beside:
+            below = beside = 1
+        return relation.func(sign * left * beside, sign * right * below, evaluate=False)
 
     def walk(formula: Any) -> Any:
         if formula.is_Relational:
@@ -68,6 +77,14 @@ def clear(text: str, at: Mapping[str, Fraction]) -> Cleared:
         for part in sympy.fraction(sympy.together(divisor)):
             signed(part)
     return Cleared(walk(symbolic(text)), tuple(positive))
+
+
+def is_settled(lemma: Lemma) -> bool:
+    """Whether sympy left the solvers nothing but x = x to judge."""
+    import sympy
+
+    conclusion = clear(lemma.then, lemma.point).formula
+    return isinstance(conclusion, sympy.Equality) and sympy.expand(conclusion.lhs - conclusion.rhs) == 0
 
 
 def denial(lemma: Lemma) -> str:

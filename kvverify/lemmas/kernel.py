@@ -106,7 +106,10 @@ def _step(rule: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _relations(formula: Any) -> tuple[Any, ...]:
-    return (formula,) if formula.is_Relational else formula.args
+    """The comparisons that are all asked for; a formula of another form is left whole."""
+    import sympy
+
+    return formula.args if isinstance(formula, sympy.And) else (formula,)
 
 
 def _inequality(relation: Any) -> bool:

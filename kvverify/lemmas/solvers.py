@@ -69,10 +69,10 @@ class Solver:
             process = self._started()
             started = time.monotonic()
             found = self._talk(process, text)
-        except (_Gone, OSError, ValueError) as error:
+            model = {name: tuple(map(Fraction, ends)) for name, ends in found.get("model", {}).items()}
+        except (_Gone, OSError, ValueError, ZeroDivisionError) as error:
             self.close()
             return Answer("failed", time.monotonic() - started, f"{self.name} {error}")
-        model = {name: tuple(map(Fraction, ends)) for name, ends in found.get("model", {}).items()}
         said, seconds = str(found.get("answer")), time.monotonic() - started
         return Answer(said, seconds, f"{self.name} does not know" if said == "unknown" else "", model)
 

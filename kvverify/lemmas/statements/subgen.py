@@ -116,10 +116,10 @@ LEMMAS = (
         ("reservoir", "SG-3"), f"{_SAMPLING}, marginals",
     ),
     Lemma(
-        "norm-sampler-mean", "each token's part of the mean is its weight",
-        {"p": "|v|^2", "m": "mu", "e": "weight"},
-        ("p > 0", "m > 0"), "p/m*(m/p*e) == e",
-        Twin("== e", "== 101/100*e"), {"p": 1, "m": 2, "e": 1},
+        "norm-sampler-mean", "a token's marginal times the factor that its product is scaled by is 1",
+        {"p": "|v|^2", "m": "mu", "c": "marginal", "h": "factor"},
+        ("p > 0", "m > 0", "c*m == p", "h*p == m"), "c*h == 1",
+        Twin("c*h == 1", "c*h == 101/100"), {"p": 1, "m": 2, "c": "1/2", "h": 2},
         ("reservoir", "SG-3"), f"{_SAMPLING}, norm",
     ),
     Lemma(
@@ -131,10 +131,10 @@ LEMMAS = (
         ("reservoir", "SG-3"), f"{_SAMPLING}, norm",
     ),
     Lemma(
-        "norm-sampler-moment", "that second moment: each token's part is mu times its weight's square",
-        {"p": "|v|^2", "m": "mu", "e": "weight"},
-        ("p > 0", "m > 0"), "p/m*(m/p*e)**2*p == m*e**2",
-        Twin("m*e**2", "101/100*m*e**2"), {"p": 1, "m": 2, "e": 1},
+        "norm-sampler-moment", "that second moment: each token's part is mu, times its weight's square",
+        {"p": "|v|^2", "m": "mu", "c": "marginal", "h": "factor"},
+        ("p > 0", "m > 0", "c*m == p", "h*p == m"), "c*h**2*p == m",
+        Twin("c*h**2*p == m", "c*h**2*p == 101/100*m"), {"p": 1, "m": 2, "c": "1/2", "h": 2},
         ("reservoir", "SG-3"), f"{_SAMPLING}, norm",
     ),
     Lemma(
