@@ -19,7 +19,7 @@ Where = tuple[Any, ...]
 
 WORDS = {
     "claim", "attention", "body", "budget", "inputs", "form", "name", "sha256", "tensor", "id", "rule", "tail", "lower",
-    "upper", "left", "right", "may_differ",
+    "upper", "left", "right", "may_differ", "lattice",
 }  # fmt: skip
 WHOLE = {
     "tokens", "key_dim", "value_dim", "kv_heads", "layers", "state_bits_at_least", "head", "dimension", "size", "side",
@@ -32,7 +32,7 @@ WHOLE = {
 TEXTS = (
     ("cube", "ball", "given"), ("real", "bf16"), ("near-identity", "ostrowski", "exact"), ("gaussian", "log-concave"),
     ("state-bits", "state-bits-enough"), ("quantiser", "dithered"), ("cell", "norm"),
-    ("masked-window", "running-sum"), ("ball", "sphere"),
+    ("masked-window", "running-sum"), ("ball", "sphere"), ("Z", "A*"),
     ("few", "volume", "caps", "ball-through-sphere", "arcs", "packing", "lattice", "lovasz-stein", "shells"),
 )  # fmt: skip
 FINEST, COARSEST = 60, -6  # steps of 2^-60 .. 2^6

@@ -21,7 +21,7 @@ from tests.kernel.real import at_most, ball
 Node = dict[str, Any]
 Vector = list[Fraction]
 Facet = tuple[int, ...]
-_LISTED = 1 << 16
+_LISTED = 1 << 13
 
 
 def net(question: Question, step: Node, facts: Node, folder: object) -> Covering:

@@ -17,6 +17,7 @@ from tests.kernel import (
     amplitude_controls,
     covering_controls,
     instances_controls,
+    nets_controls,
     own_controls,
     payload_ball_controls,
     payload_controls,
@@ -33,7 +34,7 @@ from tests.kernel.oracle import first_false
 def controls() -> tuple[Control, ...]:
     lists = (
         plain, payload_controls, payload_ball_controls, amplitude_controls, quantiser_controls, covering_controls,
-        own_controls, sampling_controls, instances_controls,
+        own_controls, sampling_controls, instances_controls, nets_controls,
     )  # fmt: skip
     return tuple(control for family in lists for control in family.controls())
 
