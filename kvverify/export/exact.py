@@ -84,8 +84,10 @@ def _weight(base: Fraction | None, product: int, scale: Fraction) -> Expression:
     if base is None:
         return exp(Number(Fraction(product)) / scale)
     score = product / scale
-    if score.denominator != 1 or abs(score) > _POWER or base <= 0:
-        raise OverLimit(f"limit: powers of a base above 0, integers up to {_POWER}")
+    if score.denominator != 1 or base <= 0:
+        raise Malformed("expected a base above 0, and scores that are integers")
+    if abs(score) > _POWER:
+        raise OverLimit(f"limit: powers of a base above {_POWER}")
     power = Number(base) ** abs(score.numerator)
     return power if score >= 0 else 1 / power
 

@@ -25,7 +25,7 @@ CHOSEN = {
     "paraboloid 3 2, ball", "explicit, ball, bf16", "hypercube 4, levels", "union, ostrowski", "rows, near-identity",
     "reed-muller, ball, bf16, pads", "joint, hypercube, one value", "joint, axes, bf16", "ball, hypercube, bf16",
     "amplitude, one token", "midpoints", "midpoints, ball", "dither, few levels", "dither, fails often",
-    "dither, fails seldom", "dither, ball",
+    "dither, fails seldom", "dither, ball", "unread entry, by e", "two inputs, signs",
 }  # fmt: skip
 
 
