@@ -51,7 +51,9 @@ def sine_squared(angle: Fraction) -> tuple[Fraction, Fraction]:
     """
     fine = BITS + (angle.denominator // angle.numerator).bit_length()
     low = (angle.numerator << fine) // angle.denominator
-    return max(Fraction(0), _series(low, fine)[0]), min(Fraction(1), _series(low + 1, fine)[1])
+    grows = Fraction(2 * (low + 1), 1 << fine) <= pi_between(BITS)[0]
+    high = _series(low + 1, fine)[1] if grows else Fraction(1)
+    return max(Fraction(0), _series(low, fine)[0]), min(Fraction(1), high)
 
 
 def _series(angle: int, fine: int) -> tuple[Fraction, Fraction]:
