@@ -66,8 +66,8 @@ def _by_file(step: Node, control: Control) -> bool:
 def _unexported(control: Control, rule: str, name: str) -> bool:
     """Whether what makes this mutant false is no leaf: counting, files, the statement's sizes, equal premises.
 
-    In the ball the kernel rounds the paraboloid's root of squares up, the leaf does not. Of two inputs the leaves do not
-    say that they agree.
+    In the ball the kernel rounds the paraboloid's root of squares up, the leaf does not. Of two inputs the leaves
+    do not say that they agree.
     """
     by_file = rule == "determinant" and "attention-row" in control.rules
     rounded = rule == "budget" and "paraboloid" in control.rules

@@ -24,7 +24,7 @@ def test_the_denial_of_every_rational_leaf_is_refuted(says: Solver) -> None:
     scripts += [to_smt(find_leaves(document.read(path))) for path in paths]
     for script, _ in scripts:
         asked = script.count("(check-sat)")
-        assert asked >= 3
+        assert asked >= 2
         assert says(script) == ["unsat"] * asked
 
 
