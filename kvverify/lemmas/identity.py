@@ -1,8 +1,8 @@
 """Identities of rational functions, proved by exact values on a grid: independent of sympy and of the solvers.
 
-l = r is N/D = 0 with a polynomial N whose degree in each variable is bounded by the text. N is 0 if it vanishes on a grid
-with more points in each direction than its degree (induction on the variables; a polynomial of degree d has at most d
-roots). N vanishes where l and r are defined and equal. Source: textbook.
+l = r is N/D = 0 with a polynomial N whose degree in each variable is bounded by the text. N is 0 if it vanishes on a
+grid with more points in each direction than its degree (induction on the variables; a polynomial of degree d has at
+most d roots). N vanishes where l and r are defined and equal. Source: textbook.
 """
 
 from __future__ import annotations

@@ -78,7 +78,9 @@ def prove(lemma: Lemma, engines: Sequence[Solver]) -> Finding:
     twin = {name: _fails(*lemma.altered(), answer) for name, answer in twin_answers.items()}
     twin_counter = _first(twin.values())
     kernel, why = kernel_verdict(lemma)
-    reason = _unproved(answers) or _unrefuted(twin_answers, twin) or (f"the kernel says {kernel}: {why}" if why else "")
+    reason = _unproved(answers) or _unrefuted(twin_answers, twin)
+    if not reason and kernel not in (None, "VALID"):
+        reason = f"the kernel says {kernel}: {why}"
     if not reason and is_settled(lemma) and not is_identity(lemma.then):
         reason = "sympy calls it an identity, but it fails on a grid of values"
     if not reason and (silent := [name for name in SOLVERS if name not in answers]):
