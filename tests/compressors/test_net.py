@@ -26,8 +26,8 @@ from kvverify.compressors import nets, wire  # noqa: E402
 Array = np.ndarray[Any, Any]
 
 
-def made(shape: Shape, **parameters: Any) -> Any:
-    return find("net")(Settings("net", shape, parameters, dtype="float64"))
+def made(shape: Shape, scale: float = 1.0, **parameters: Any) -> Any:
+    return find("net")(Settings("net", shape, parameters, scale=scale, dtype="float64"))
 
 
 def body(draw: np.random.Generator, net: nets.Net, keys: int) -> Array:
@@ -200,11 +200,19 @@ def test_no_split_of_the_tokens_takes_more_bits(tokens: int, points: int, levels
         count + len(split) * (point + count) + sum(nets.sums_bits(size, levels, value_dim) for size in split)
         for split in splits(tokens, tokens, points)
     ]
-    bound = nets.state_bits_at_most(tokens, points, radix=7, key_dim=2, value_dim=value_dim, value_levels=levels)
-    dearest = -(-max(taken) // 8) * 8
+    shape = {"radix": 7, "key_dim": 2, "value_dim": value_dim, "value_levels": levels}
+    bound = nets.state_bits_at_most(tokens, points, **shape, streams=8)  # whole bytes: nothing is hidden by rounding
+    dearest = 8 * max(taken)
     assert dearest <= bound
     assert tokens > points or dearest == bound
-    assert bound <= dearest + 8 + 2 * points
+    assert bound <= dearest + 8 * 2 * points
+    assert nets.state_bits_at_most(tokens, points, **shape) == -(-bound // 64) * 8
+
+
+def test_sums_take_no_more_bits_than_they_need() -> None:
+    """Of 5 levels 0..2 there are 11 sums, of 7 levels 0..1 there are 8, of one level 0..1 in 5 coordinates 2^5."""
+    assert [nets.sums_bits(*case) for case in ((5, 3, 1), (7, 2, 1), (8, 2, 1), (1, 2, 5))] == [4, 3, 4, 5]
+    assert [nets.count_bits(tokens) for tokens in (0, 1, 2, 8, 9)] == [0, 0, 1, 3, 4]
 
 
 @pytest.mark.parametrize("shape_of", ["cube", "ball"])
@@ -236,7 +244,7 @@ def test_merging_costs_nothing_and_order_does_not_matter() -> None:
     keys, values = (torch.rand(1, 1, 200, dim, generator=draw, dtype=torch.float64) * 2 - 1 for dim in (2, 4))
     queries = torch.randn(1, 3, 6, 2, generator=draw, dtype=torch.float64)
     own_keys, own_values = keys[:, :, :6], values[:, :, :6]
-    merged = made(shape, max_logit=2, tolerance="1/2")
+    merged = made(shape, 0.25, max_logit=2, tolerance="1/2")
     merged.absorb(None, keys, values)
     assert len(merged.streams[0].counts) < 100
     rounded = tensor(merged.net.points(merged.net.nearest(keys[0, 0].numpy())))
@@ -248,13 +256,13 @@ def test_merging_costs_nothing_and_order_does_not_matter() -> None:
             torch.cat(pair, dim=2)
             for pair in ((rounded, own_keys[:, :, j : j + 1]), (middles, own_values[:, :, j : j + 1]))
         ]
-        weights = (queries[:, :, j : j + 1] @ seen[0].mT).softmax(-1)
+        weights = (0.25 * queries[:, :, j : j + 1] @ seen[0].mT).softmax(-1)
         expected.append(weights @ seen[1])
     torch.testing.assert_close(merged.attend(queries, own_keys, own_values), torch.cat(expected, dim=2))
-    other = made(shape, max_logit=2, tolerance="1/2")
+    other = made(shape, 0.25, max_logit=2, tolerance="1/2")
     order = torch.randperm(200, generator=draw)
     other.absorb(None, keys[:, :, order[:70]], values[:, :, order[:70]])
-    half = made(shape, max_logit=2, tolerance="1/2")
+    half = made(shape, 0.25, max_logit=2, tolerance="1/2")
     half.load(wire.decode(wire.encode(other.message())))
     half.absorb(None, keys[:, :, order[70:]], values[:, :, order[70:]])
     assert wire.encode(half.message()) == wire.encode(merged.message())
