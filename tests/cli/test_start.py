@@ -23,7 +23,7 @@ from tests.cli.conftest import Seal
 from tests.conftest import needs
 
 COMMANDS = [
-    "audit", "bound", "capture", "certify", "check", "explain", "export", "map", "new-compressor", "quickstart",
+    "audit", "bound", "capture", "certify", "check", "explain", "export", "lemmas", "map", "new-compressor", "quickstart",
     "replay",
 ]  # fmt: skip
 
