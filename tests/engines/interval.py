@@ -130,6 +130,7 @@ def _growing(name: str, least: int | None = None) -> Callable[[Number], Interval
 
 
 exp, expm1, tanh = _growing("exp"), _growing("expm1"), _growing("tanh")
+sin = _growing("sin")  # of acute angles
 log, log1p, log2 = _growing("log", 0), _growing("log1p", -1), _growing("log2", 0)
 
 

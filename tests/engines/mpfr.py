@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from kvverify.kernel import document
-from tests.engines import bits, enough, exact, keys, reads
+from tests.engines import bits, compared, coverings, enough, exact, keys, reads
 from tests.engines.facts import Enough, Node, Problem, StateBits
 from tests.engines.interval import Case, Contrary, Undecided, must
 
 AGREES, CONTRARY, UNDECIDED, TAKEN = "agrees", "contrary", "undecided", "taken"
-RULES = {**keys.RULES, **reads.RULES, **bits.RULES, **enough.RULES, **exact.RULES}
+RULES = {**keys.RULES, **reads.RULES, **bits.RULES, **enough.RULES, **coverings.RULES, **exact.RULES, **compared.RULES}
 
 
 @dataclass(frozen=True)
@@ -80,5 +80,5 @@ def _state(case: Case, last: Any) -> None:
     must(not problem.top or (not problem.enough and problem.top <= last.top), "the top mass follows")
 
 
-CLAIMS: dict[str, Any] = {"state-bits": _state, "state-bits-enough": _state, **exact.CLAIMS}
+CLAIMS: dict[str, Any] = {"state-bits": _state, "state-bits-enough": _state, **coverings.CLAIMS, **exact.CLAIMS, **compared.CLAIMS}
 """Of each kind of claim: what the last step is held against. Raises Contrary."""
