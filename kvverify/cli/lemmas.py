@@ -18,7 +18,7 @@ _CODES = {"PROVED": 0, "REFUTED": 1, "INCOMPLETE": 3}
 
 
 def lemmas(
-    lemma: Annotated[str | None, typer.Argument(metavar="[ID]", help="One lemma; all of them without it.")] = None,
+    lemma: Annotated[str | None, typer.Argument(metavar="ID", help="One lemma; all of them without it.")] = None,
     solver: Annotated[str, typer.Option(help="z3, cvc5 or both; one alone proves nothing.")] = "both",
     timeout: Annotated[str, typer.Option(help="Seconds for one answer of a solver.")] = "20",
     smtlib: Annotated[Path | None, typer.Option(help="Write what the solvers are asked into this folder.")] = None,

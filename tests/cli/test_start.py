@@ -23,8 +23,8 @@ from tests.cli.conftest import Seal
 from tests.conftest import needs
 
 COMMANDS = [
-    "audit", "bound", "capture", "certify", "check", "explain", "export", "lemmas", "map", "new-compressor", "quickstart",
-    "replay",
+    "audit", "bound", "capture", "certify", "check", "explain", "export", "lemmas", "map", "new-compressor",
+    "quickstart", "replay",
 ]  # fmt: skip
 
 

@@ -21,8 +21,7 @@ sympy = needs("sympy", "lemmas")
 
 ROOT = Path(__file__).resolve().parents[2]
 CLAIMS = {*(f"C{i}" for i in range(1, 6)), *(f"HO-{i}" for i in range(1, 11)), *(f"SG-{i}" for i in range(1, 6))}
-# Combinatorics, or the other rules of their file put together.
-WITHOUT_ALGEBRA = {"cover", "lattice-points"}
+WITHOUT_ALGEBRA = {"cover"}  # puts the other rules of its file together
 
 
 def degree(relation: Any) -> int:

@@ -128,7 +128,7 @@ LEMMAS = (
         {"a": "lower end", "b": "upper end", "u": "the variable of the form"},
         ("a < b", "u >= 0"), "a <= (a + b*u)/(1 + u) <= b",
         Twin("(a + b*u)", "(a + 101/100*b*u)"), {"a": 0, "b": 1, "u": 1},
-        ("positive-polynomial",), "Bernstein 1915, form bernstein of the rule",
+        ("positive-polynomial",), "docs/proofs/polynomials.md, bernstein",
     ),
     Lemma(
         "rounded-products", "products of upper bounds of numbers that are not negative are upper bounds",
