@@ -56,7 +56,7 @@ LEMMAS = (
         "shell", "a unit ball centred at sqrt(q^2 - 1) holds its ray at the cap's edge from q - 2/q to q",
         {"q": "outer radius", "u": "distance on the ray"},
         ("q > 0", "q - 2/q <= u <= q"), "u**2 - 2*u*(q**2 - 1)/q + q**2 - 2 <= 0",
-        Twin("q - 2/q", "q - 202/100/q"), {"q": 2, "u": "3/2"},
+        Twin("- 2/q <= u", "- 202/100/q <= u"), {"q": 2, "u": "3/2"},
         ("cover-at-most",), f"{_COVERING}, shells",
     ),
     Lemma(
