@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvverify.report.explain import bits, enough, exact, keys, reads, statement
+from kvverify.report.explain import bits, compared, covers, enough, exact, keys, reads, statement
 from kvverify.report.explain.template import Teller, Template
 
 TEMPLATES: dict[str, Template] = {
@@ -10,6 +10,8 @@ TEMPLATES: dict[str, Template] = {
     **reads.TEMPLATES,
     **bits.TEMPLATES,
     **enough.TEMPLATES,
+    **covers.TEMPLATES,
     **exact.TEMPLATES,
+    **compared.TEMPLATES,
 }
-TOLD: dict[str, Teller] = {**statement.TOLD, **exact.TOLD}
+TOLD: dict[str, Teller] = {**statement.TOLD, **covers.TOLD, **exact.TOLD, **compared.TOLD}
