@@ -18,6 +18,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import worst_exact  # noqa: F401
 import worst_files  # noqa: F401  (registers its cases)
 import worst_secrets  # noqa: F401
 from worst_certificates import CASES
@@ -30,6 +31,7 @@ from kvverify.kernel.rules import (
     RULES,
     codes,
     information,
+    instances,
     packed,
     payload,
     points,
@@ -37,6 +39,7 @@ from kvverify.kernel.rules import (
     quantiser,
     reed_muller,
     rows,
+    sampling,
     softmax,
     volume,
 )
@@ -48,7 +51,7 @@ BUILD = """
 import json, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
-import worst_files, worst_secrets
+import worst_exact, worst_files, worst_secrets
 from worst_certificates import CASES
 tree = CASES[sys.argv[3]](Path(sys.argv[4]))
 (Path(sys.argv[4]) / "certificate.json").write_text(json.dumps(tree, separators=(",", ":")))
@@ -108,6 +111,12 @@ def limits() -> list[tuple[str, object]]:
         ("bits of the unit of scores, a power of two of up to eight times as many beside", packed._UNIT_BITS),
         ("rows of an exact elimination", volume.MAX_EXACT), ("rows that are preconditioned", precondition.MAX_ROWS),
         ("bits of a quantised token", quantiser.MAX_TOKEN_BITS),
+        ("tokens of a stream that is sampled", sampling.MAX_TOKENS), ("bits of a weight", sampling.MAX_WEIGHT_BITS),
+        ("bits of a value, of at most 64 coordinates", sampling.MAX_VALUE_BITS),
+        ("bits of the number of outcomes, whose work is then charged", sampling.MAX_STATE_BITS),
+        ("entries of a matrix of explicit inputs", instances.MAX_ENTRIES),
+        ("bits of such an entry", instances.MAX_ENTRY_BITS),
+        ("bits by which powers of a base differ", instances.MAX_POWER_BITS),
     ]  # fmt: skip
 
 

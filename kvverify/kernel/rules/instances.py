@@ -210,6 +210,8 @@ def two_inputs(context: Context, uses: dict[str, Fact], given: Node, gives: Node
     names = [f"{which}_{side}" for which in ("first", "second") for side in ("at_least", "at_most")]
     stated = [rational(fields(gives, "gives", set(names))[name], name) for name in names]
     goal = context.about(TwoInputs)
+    scale = goal.scale.numerator.bit_length() + goal.scale.denominator.bit_length()
+    context.charge((sum(map(len, (*goal.inputs[0].keys, *goal.inputs[0].values))) + 1) * (32 + scale // 4))
     first, second = (each.entries() for each in goal.inputs)
     differ = {name for name, x in first.items() if second[name] != x}
     need(differ <= goal.may_differ, "inputs differ in listed entries only", min(differ - goal.may_differ, default=""))
