@@ -63,9 +63,9 @@ def _clear(text: str, at: tuple[tuple[str, Fraction], ...]) -> Cleared:
         if relation.lhs.is_polynomial() and relation.rhs.is_polynomial():
             return relation
         (left, below), (right, beside) = (sympy.fraction(sympy.together(side)) for side in relation.args)
-        sign = signed(below * beside)
         if below == beside:
-            below = beside = 1
+            return relation.func(signed(below) * left, signed(below) * right, evaluate=False)
+        sign = signed(below) * signed(beside)
         return relation.func(sign * left * beside, sign * right * below, evaluate=False)
 
     def walk(formula: Any) -> Any:

@@ -97,6 +97,24 @@ def test_the_sign_of_a_denominator_is_that_of_the_example() -> None:
         clear("1/(x - 2) > 1", {"x": Fraction(2)})
 
 
+@pytest.mark.parametrize("text", [
+    "1/(x - 2) > 3/(x - 2)", "1/(x - 2) > 3/(2 - x)", "1/(x - 2)**2 > x/(x - 2)", "x/(x - 2)/(x - 5) >= 1/(x - 5)",
+    "1/(1/(x - 2) - 1/(x - 5)) < x", "x/-3 < 1/(-2 - x**2)", "(x - 5)**-3 <= -1/(x - 2)**3", "x/3 < 1/(x - 2) < x",
+    "x/(2*x - 4) <= 1/7 or not 1/(5 - x) > x/(x - 2)",
+])  # fmt: skip
+def test_signs_of_every_kind(text: str) -> None:
+    """Left of 2, between 2 and 5, right of 5: the cleared formula is as true as the written one."""
+    for example, low in ((Fraction(1), -10), (Fraction(3), 2), (Fraction(6), 5)):
+        cleared = clear(text, {"x": example})
+        inside = 0
+        for k in range(1, 160):
+            at = {"x": low + Fraction(k, 16)}
+            if at["x"] not in (2, 5) and all(exact(factor, at) > 0 for factor in cleared.positive):
+                assert exact(cleared.formula, at) == value(text, at), (example, at)
+                inside += 1
+        assert inside > 40
+
+
 @pytest.mark.parametrize("text", ["x/x == 1", "x**-1*x == 1", "(x*x)/x == x", "1/(1/x) == x", "0/x == 0"])
 def test_a_divisor_that_cancels_is_not_forgotten(text: str) -> None:
     assert clear(text, {"x": Fraction(1)}).positive == (X,)
@@ -114,6 +132,8 @@ def exact(x: Any, at: dict[str, Fraction]) -> Any:
     parts = [exact(part, at) for part in x.args]
     if x.is_Add or x.is_Mul:
         return sum(parts, Fraction(0)) if x.is_Add else math.prod(parts)
+    if isinstance(x, sympy.Not):
+        return not parts[0]
     if isinstance(x, sympy.And | sympy.Or):
         return all(parts) if isinstance(x, sympy.And) else any(parts)
     compare = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq}
