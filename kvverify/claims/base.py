@@ -56,8 +56,9 @@ class Claim:
     """A row. ``record``: the claim as recorded in the ledger, in its words. ``units``: bits or words, and of what.
 
     ``theorem``: its number in the paper, None when unsure. ``threshold`` computes from which sizes on it says
-    something. ``measured``: figures of runs, which carry no status. Lemmas name the claims that they carry themselves
-    (``kvverify.lemmas``); ``lemmas`` adds others by id. Raises ValueError where the row contradicts itself.
+    something. ``finding``: one sentence on what was found. ``measured``: figures of runs, which carry no status. Lemmas
+    name the claims that they carry themselves (``kvverify.lemmas``); ``lemmas`` adds others by id. Raises ValueError
+    where the row contradicts itself.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Claim:
     readings: tuple[Reading, ...]
     threshold: Callable[[], str]
     certificates: tuple[Certificate, ...] = ()
+    finding: str = ""
     theorem: str | None = None
     lemmas: tuple[str, ...] = ()
     measured: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ import typer
 from typer import TyperException
 
 from kvverify import __version__
-from kvverify.cli import audit, bound, capture, check, cover, explain, export, lemmas, map, start
+from kvverify.cli import audit, bound, capture, check, claims, cover, explain, export, lemmas, map, start
 from kvverify.cli.output import close_output, fail, say, show
 from kvverify.errors import Incomplete, UsageError
 
@@ -85,6 +85,7 @@ app.command()(check.check)
 app.command()(cover.cover)
 app.command()(export.export)
 app.command()(explain.explain)
+app.command()(claims.claims)
 app.command()(lemmas.lemmas)
 app.command()(audit.audit)
 app.command()(audit.replay)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kvverify.cli.claims import Ledger, certify_claim
 from kvverify.cli.options import (
     Body,
     Dim,
@@ -66,6 +67,10 @@ def bound(
 
 
 def certify(
+    claim: Annotated[str | None, typer.Argument(metavar="[ID]", help="A row of `claims`, in place of a class.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="A parameter of that row: name=value.")] = None,
+    artefact: Annotated[str | None, typer.Option(help="Another certificate of that row than its main one.")] = None,
+    ledger: Ledger = None,
     tokens: Annotated[str | None, typer.Option(help="Cached tokens, also 2^k.")] = None,
     head_dim: HeadDim = None, key_dim: Dim = None, value_dim: Dim = None,
     tolerance: Tolerance = None, relative: Relative = None, failure: Failure = "1/10",
@@ -81,12 +86,19 @@ def certify(
     output: Annotated[Path | None, typer.Option(help="Write the certificate here, else to standard output.")] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """A certificate for a class of problems, or for the keys of a file, also under recorded queries."""
+    """A certificate for a class of problems, for the keys of a file, or of a row of the ledger."""
     from kvverify.bounds import best_bound
     from kvverify.bounds.witness import FileBound
     from kvverify.report.bounds import Sides, bound_json, bound_text
 
-    apart(output, keys, queries)
+    apart(output, keys, queries, ledger)
+    if claim is not None:
+        if any((tokens, head_dim, key_dim, value_dim, tolerance, relative, max_logit, keys, queries)):
+            raise UsageError(f"{claim} is a row of the ledger: its parameters are given as --set name=value")
+        certify_claim(claim, artefact, settings or [], ledger, output, as_json)
+        return
+    if settings or artefact or ledger:
+        raise UsageError("--set, --artefact and --ledger go with a row of the ledger: certify ID")
     if keys is not None:
         if any((tokens, head_dim, key_dim, relative)) or (body, kv_heads, layers) != ("cube", "1", "1"):
             raise UsageError(

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from math import comb
+from math import comb, floor
 
 from kvverify.bounds.candidate import Candidate, unit
+from kvverify.bounds.ceiling import ceiling
 from kvverify.bounds.certificate import build
-from kvverify.bounds.steps import Node, down, leak_steps
+from kvverify.bounds.steps import Node, down, leak_steps, log2_up, step
+from kvverify.claims.evidence.program import comparison, term
 from kvverify.codes import by_name
 from kvverify.errors import UsageError
 from kvverify.kernel import document
@@ -49,7 +51,7 @@ def sparse(
     All tokens carry a secret. Raises UsageError that names the hypothesis.
     """
     tree = state(keys, payload, relative=relative, failure=failure, max_logit=max_logit)
-    gives = next(step["gives"] for step in tree["steps"] if step["rule"] == "leak")
+    gives = next(one["gives"] for one in tree["steps"] if one["rule"] == "leak")
     spread = Fraction(gives["off_target_at_most"]) + Fraction(gives["rest_at_most"])
     mass = down(1 / (1 + spread), _MASS_BITS)
     return document.build({**tree["statement"], "top_mass_at_least": str(mass)}, tree["steps"])
@@ -80,11 +82,52 @@ def counted(bits: int = 16, failure: Fraction = TENTH) -> Node:
     steps = build(candidate, replace(problem, value_dim=1))["steps"][:-1]
     most = _counted(bits, failure)
     if not most:
-        raise UsageError(f"bits: {bits} given, more are needed: at failure {failure} counting excludes no state of them")
-    last = {
-        "id": "bits", "rule": "counting", "uses": {"reading": "reading"}, "given": {}, "gives": {"bits_at_least": str(most)},
-    }  # fmt: skip
+        raise UsageError(
+            f"bits: {bits} given, more are needed: at failure {failure} counting excludes no state of them"
+        )
+    last = step("bits", "counting", {"reading": "reading"}, {}, {"bits_at_least": str(most)})
     return document.build(replace(problem, value_dim=1).statement(most), [*steps, last])
+
+
+def flat(tokens: int = 16, relative: Fraction = HALF) -> Node:
+    """HO-6, Alice's queries 0: her last causal row has the mass 1/tokens on each token, and not (1 + eta)/2 on one.
+
+    Raises UsageError that names the hypothesis.
+    """
+    if not 0 <= relative < 1:
+        raise UsageError(f"relative: {relative} given, at least 0 and below 1 is needed")
+    if tokens < 2:
+        raise UsageError(f"tokens: {tokens} given, at least 2 is needed: one token has all of the mass")
+    return comparison(term(Fraction(1, tokens)) < term(1 + relative) / 2)
+
+
+def enough(
+    tokens: int = 256, head_dim: int = 16, tolerance: Fraction = Fraction(1, 100), failure: Fraction = TENTH,
+    max_logit: Fraction = Fraction(8),
+) -> Node:  # fmt: skip
+    """The other side in bits: so many are enough under an additive tolerance, by a quantiser with public dither.
+
+    Raises UsageError outside of the class, or where no quantiser is found.
+    """
+    found = ceiling(Problem(tokens, head_dim, head_dim, max_logit, failure, tolerance=tolerance))
+    if found.certificate is None:
+        raise UsageError(f"tolerance: {tolerance} given, no quantiser keeps it here: {found.reason}")
+    return found.certificate
+
+
+def fano_bits(symbols: int, failure: Fraction = TENTH) -> Fraction:
+    """(1 - H(failure)) symbols in bits, rounded down: what INDEX on so many bits needs."""
+    if not failure:
+        return Fraction(symbols)
+    lost = failure * log2_up(1 / failure) + (1 - failure) * log2_up(1 / (1 - failure))
+    return symbols * (1 - lost)
+
+
+def cache_factor(word_bits: int, failure: Fraction = TENTH) -> str:
+    """2 n d words of so many bits over the bound on n d symbols, to a tenth, rounded down: what is not excluded."""
+    bits = 1 - failure * log2_up(1 / failure) - (1 - failure) * log2_up(1 / (1 - failure))
+    tenths = floor(20 * word_bits / bits)
+    return f"{tenths // 10}.{tenths % 10}"
 
 
 def _counted(symbols: int, failure: Fraction) -> int:
@@ -143,8 +186,8 @@ def _least_logit(candidate: Candidate, problem: Problem) -> Fraction:
     low, high = 0, int(MAX_LOGIT) * _GRID
     if not _apart(candidate, problem, MAX_LOGIT):
         raise UsageError(
-            f"max-logit: {candidate.family.name} with {candidate.payload} keys needs more than {MAX_LOGIT}, the largest "
-            f"budget of the class, for separation: {_condition(problem.tolerance)}"
+            f"max-logit: {candidate.family.name} with {candidate.payload} keys needs more than {MAX_LOGIT}, the "
+            f"largest budget of the class, for separation: {_condition(problem.tolerance)}"
         )
     while high - low > 1:
         middle = (low + high) // 2
@@ -159,6 +202,4 @@ def _apart(candidate: Candidate, problem: Problem, logit: Fraction) -> bool:
     if problem.relative is not None:
         return 1 - problem.relative > (1 + problem.relative) * off_target
     assert problem.tolerance is not None
-    return 1 > problem.tolerance * (1 + off_target + rest) + off_target
-
-
+    return problem.tolerance * (1 + off_target + rest) + off_target < 1
