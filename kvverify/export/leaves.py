@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from kvverify.export import amplitudes, coverings, exact, keys, quantisers, rules
+from kvverify.export import amplitudes, compared, coverings, exact, keys, quantisers, rules
 from kvverify.export.facts import Case, Fact, Leaf, Unexported
 from kvverify.kernel.document import Document, Malformed, short
 
@@ -24,18 +24,20 @@ RULES: dict[str, Callable[[Case], Fact]] = {
     "cover-at-least": coverings.at_least_so_many, "cover-at-most": coverings.at_most_so_many, "cover": coverings.cover,
     "net": coverings.at_most_so_many, "lattice-points": coverings.at_most_so_many,
     "reservoir": exact.reservoir, "running-sum": exact.running_sum, "two-inputs": exact.two_inputs,
+    "comparison": compared.comparison, "positive-polynomial": compared.polynomial,
 }  # fmt: skip
 
 # What the last step is held against, for each kind of claim.
 CLAIMS: dict[str, Callable[[Case, Fact], None]] = {
     "state-bits": rules.claim, "state-bits-enough": rules.claim,
     "cover": coverings.claim, "sampling": exact.exactly, "identity": exact.exactly, "two-inputs": exact.apart,
+    "comparison": compared.held, "polynomial": compared.held,
 }  # fmt: skip
 
 # Rules of which nothing is exported: what they prove is counting, measures of caps, or reading of files.
 COMBINATORIAL = frozenset({
     "linear-code", "coset-union", "hypercube", "reed-muller", "explicit-keys", "paraboloid", "attention-row",
-    "cover-at-least", "cover-at-most", "net", "lattice-points", "reservoir", "running-sum",
+    "cover-at-least", "cover-at-most", "net", "lattice-points", "reservoir", "running-sum", "positive-polynomial",
 })  # fmt: skip
 
 

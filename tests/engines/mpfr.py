@@ -80,5 +80,7 @@ def _state(case: Case, last: Any) -> None:
     must(not problem.top or (not problem.enough and problem.top <= last.top), "the top mass follows")
 
 
-CLAIMS: dict[str, Any] = {"state-bits": _state, "state-bits-enough": _state, **coverings.CLAIMS, **exact.CLAIMS, **compared.CLAIMS}
+CLAIMS: dict[str, Any] = {
+    **dict.fromkeys(("state-bits", "state-bits-enough"), _state), **coverings.CLAIMS, **exact.CLAIMS, **compared.CLAIMS,
+}  # fmt: skip
 """Of each kind of claim: what the last step is held against. Raises Contrary."""

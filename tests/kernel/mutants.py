@@ -19,7 +19,7 @@ Where = tuple[Any, ...]
 
 WORDS = {
     "claim", "attention", "body", "budget", "inputs", "form", "name", "sha256", "tensor", "id", "rule", "tail", "lower",
-    "upper", "left", "right", "may_differ", "lattice",
+    "upper", "left", "right", "may_differ", "lattice", "relation",
 }  # fmt: skip
 WHOLE = {
     "tokens", "key_dim", "value_dim", "kv_heads", "layers", "state_bits_at_least", "head", "dimension", "size", "side",
@@ -27,7 +27,7 @@ WHOLE = {
     "queries", "weights", "exponents", "values", "query", "cells", "states", "cell_slots", "norm_slots",
     "slots_together", "window", "coordinate", "left_words_at_most", "right_words_at_most",
     "key_levels", "value_levels", "bits_per_token", "state_bits_enough",
-    "dim", "at_least", "at_most",
+    "dim", "at_least", "at_most", "program", "holds", "elevation",
 }  # fmt: skip
 TEXTS = (
     ("cube", "ball", "given"), ("real", "bf16"), ("near-identity", "ostrowski", "exact"), ("gaussian", "log-concave"),
@@ -125,7 +125,8 @@ def numbers(tree: Node) -> Iterator[Number]:
             return
         elif " " in node or field in ("keys", "queries"):
             for i, word in enumerate(node.split(" ")):
-                yield Number(where, i, Fraction(word), True)
+                if field not in ("program", "holds") or word.lstrip("-")[:1].isdigit():
+                    yield Number(where, i, Fraction(word), True)
         else:
             counted = field == "bits_at_least" and tree["steps"][where[1]]["rule"] == "counting"
             yield Number(where, None, Fraction(node), field in WHOLE or counted)

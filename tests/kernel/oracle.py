@@ -14,7 +14,7 @@ from typing import Any
 
 from flint import arb, arb_mat
 
-from tests.kernel import amplitude, covered, explicit, netted, quantised, sampled
+from tests.kernel import amplitude, compared, covered, explicit, netted, quantised, sampled
 from tests.kernel.ball import BallTilt, ball_tilt, shrunk
 from tests.kernel.families import Keys, Wrong, family, require
 from tests.kernel.own_files import own_scores, preconditioned_bound
@@ -360,6 +360,7 @@ _RULES: dict[str, Any] = {
     "quantiser": quantised.quantiser, "dithered": quantised.dithered,
     "reservoir": sampled.reservoir, "running-sum": explicit.running_sum, "two-inputs": explicit.two_inputs,
     "cover-at-least": covered.at_least, "cover-at-most": covered.at_most, "cover": covered.both,
+    "comparison": compared.compare, "positive-polynomial": compared.positive,
     "net": netted.net, "lattice-points": netted.lattice_points,
     "linear-code": _keys, "coset-union": _keys, "hypercube": _keys, "reed-muller": _keys, "explicit-keys": _keys,
     "paraboloid": _keys,
@@ -375,5 +376,7 @@ CLAIMS: dict[str, Any] = {
     "sampling": (sampled.read, sampled.claimed),
     "identity": (explicit.window, explicit.agreed),
     "two-inputs": (explicit.two, explicit.apart),
+    "comparison": (compared.read, compared.met),
+    "polynomial": (compared.polynomial, compared.met),
 }
 """Of each kind of claim: its reader, which raises Wrong, and whether the last fact is of that kind and as strong."""

@@ -15,12 +15,14 @@ from kvverify.kernel.check import Verdict, check
 from kvverify.kernel.rules import FAMILIES, RULES, precondition
 from tests.kernel import (
     amplitude_controls,
+    comparison_controls,
     covering_controls,
     instances_controls,
     nets_controls,
     own_controls,
     payload_ball_controls,
     payload_controls,
+    polynomials_controls,
     quantiser_controls,
     sampling_controls,
 )
@@ -35,6 +37,7 @@ def controls() -> tuple[Control, ...]:
     lists = (
         plain, payload_controls, payload_ball_controls, amplitude_controls, quantiser_controls, covering_controls,
         own_controls, sampling_controls, instances_controls, nets_controls,
+        comparison_controls, polynomials_controls,
     )  # fmt: skip
     return tuple(control for family in lists for control in family.controls())
 

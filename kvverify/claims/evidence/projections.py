@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from hashlib import shake_256
-from math import ceil, comb, exp, log
+from math import ceil, comb, exp, floor, log
 
 import numpy as np
 from flint import arb, ctx, fmpq
 
-from kvverify.bounds.candidate import Candidate, unit
-from kvverify.bounds.certificate import build
+from kvverify.bounds.steps import DECAY_BITS, SLACK, ball_up, down, exact, log2_up, step, up
 from kvverify.claims.evidence import program
 from kvverify.claims.evidence.program import (
     Node,
@@ -35,9 +34,11 @@ from kvverify.claims.evidence.program import (
 from kvverify.codes.explicit import ExplicitKeys
 from kvverify.codes.random_signs import random_signs as sign_words
 from kvverify.errors import UsageError
+from kvverify.kernel import document
 from kvverify.problem import Problem
 
 COHERENCE = Fraction(49, 100)
+ODDS = Fraction(3)  # (1 + eta)/(1 - eta) at a relative error of 1/2
 UNIT = 64  # one standard deviation of a Gaussian key's entries
 _QUANTILE_BITS = 13
 
@@ -144,7 +145,7 @@ def _asked(tokens: int, coherence: Fraction) -> None:
 
 
 def gaussian_keys(tokens: int, dim: int, seed: int) -> np.ndarray:
-    """(tokens, dim) integers, in units of 1/64 standard deviation: quantiles at (2u + 1)/2^14, u of 13 bits of SHAKE-256.
+    """(tokens, dim) integers, 64 to a standard deviation: quantiles at (2u + 1)/2^14, u of 13 bits of SHAKE-256.
 
     Each is the integer nearest to 64 times a quantile of the normal law, so that every platform makes the same keys.
     """
@@ -182,20 +183,21 @@ def coherence_of(table: np.ndarray, square: int) -> tuple[Fraction, Fraction]:
 
 
 def gaussian_instance(
-    tokens: int = 300, dim: int = 96, seed: int = 1, coherence: Fraction = COHERENCE, value_dim: int | None = None
+    tokens: int = 300, dim: int = 76, seed: int = 2, coherence: Fraction = COHERENCE, value_dim: int | None = None
 ) -> Node:
     """State bits from Gaussian keys of a seed, <k, k> >= 1 - eps and <k, k'> <= eps: read with relative error 1/2.
 
     Raises UsageError where the seed's keys are not so far apart.
     """
-    return _instance(gaussian_keys(tokens, dim, seed), UNIT**2 * dim, f"seed {seed}", coherence, value_dim)
+    table = gaussian_keys(tokens, dim, seed)
+    return _instance(table, UNIT**2 * dim, f"gaussian keys of seed {seed}", coherence, value_dim)
 
 
 def sign_instance(
-    tokens: int = 1024, dim: int = 80, seed: int = 1, coherence: Fraction = COHERENCE, value_dim: int | None = None
+    tokens: int = 300, dim: int = 56, seed: int = 2, coherence: Fraction = COHERENCE, value_dim: int | None = None
 ) -> Node:
     """The same from random signs."""
-    return _instance(sign_keys(tokens, dim, seed), dim, f"seed {seed}", coherence, value_dim)
+    return _instance(sign_keys(tokens, dim, seed), dim, f"sign keys of seed {seed}", coherence, value_dim)
 
 
 def _instance(table: np.ndarray, square: int, label: str, coherence: Fraction, value_dim: int | None) -> Node:
@@ -207,26 +209,50 @@ def _instance(table: np.ndarray, square: int, label: str, coherence: Fraction, v
             f"{label}: <k, k> >= {float(norm):.4f} and <k, k'> <= {float(score):.4f}, where {1 - coherence} and "
             f"{coherence} are needed"
         )
-    family, relative = ExplicitKeys(table, label), Fraction(1, 2)
-    asked = Problem(
-        tokens=tokens, key_dim=dim, value_dim=value_dim or dim, max_logit=Fraction(1), failure=Fraction(1, 10),
-        relative=relative, body="ball",
+    family, cost = ExplicitKeys(table, label), Fraction(int((table**2).sum(axis=1).max()))
+    budget = ceil(_scale(family.exponents(), ODDS) * float(cost) * (1 + 1e-6))
+    problem = Problem(
+        tokens=tokens, key_dim=dim, value_dim=value_dim or dim, max_logit=Fraction(budget), failure=Fraction(1, 10),
+        relative=Fraction(1, 2), body="ball",
     )  # fmt: skip
-    cost = unit(family, asked)
-    logit = ceil(_scale(family.exponents(), relative) * float(cost) * (1 + 1e-9))
-    asked = Problem(
-        tokens=tokens, key_dim=dim, value_dim=value_dim or dim, max_logit=Fraction(logit), failure=Fraction(1, 10),
-        relative=relative, body="ball",
-    )  # fmt: skip
-    return build(Candidate(family, tokens, "separation", 2, 0.0, 0.0), asked)
+    steps = [{"id": "keys", "uses": {}, **family.step()}, *_reads(family, budget / cost, Fraction(budget))]
+    bits = down(tokens * problem.value_dim * _fano_down(problem.failure), 20)
+    steps.append(step("bits", "random-access-code", {"reading": "reading"}, {}, {"bits_at_least": bits}))
+    return document.build(problem.statement(floor(bits)), steps)
 
 
-def _scale(exponents: dict[int, int], relative: Fraction) -> float:
-    """The least c with sum of n_e e^(-c e) < (1 - eta)/(1 + eta), in floats."""
-    limit = float((1 - relative) / (1 + relative))
-    low, high = 0.0, log(sum(exponents.values()) / limit) / min(exponents)
+def _reads(family: ExplicitKeys, exponent: Fraction, budget: Fraction) -> list[Node]:
+    """Scale, budget, leak and separation of all keys in a ball, sums rounded up.
+
+    The sums of bounds/steps.py are of exact powers, which are too long for exponents of many digits.
+    """
+    z = up(ball_up(lambda: arb(exact(-exponent)).exp()), DECAY_BITS)
+
+    def total(times: int) -> Fraction:
+        terms = family.exponents().items()
+        return up(ball_up(lambda: sum((n * arb(exact(z)) ** (times * e) for e, n in terms), arb(0))), 64)
+
+    rest = up(ball_up(lambda: arb(exact(z)) ** family.own_exponent), 64)
+    leak = {"off_target_at_most": total(1), "off_target_squares_at_most": total(2), "rest_at_most": rest}
+    return [
+        step("decay", "exp-bound", {}, {"exponent": exponent}, {"exp_minus_at_most": z}),
+        step("budget", "budget", {"keys": "keys", "decay": "decay"}, {"payload": family.size},
+             {"logit_at_most": budget}),
+        step("leak", "leak", {"budget": "budget"}, {}, leak),
+        step("reading", "separation", {"leak": "leak"}, {}, {"alphabet": 2}),
+    ]  # fmt: skip
+
+
+def _fano_down(failure: Fraction) -> Fraction:
+    """1 - H(failure), from below."""
+    return 1 - SLACK - failure * log2_up(1 / failure) - (1 - failure) * log2_up(1 / (1 - failure))
+
+
+def _scale(exponents: dict[int, int], odds: Fraction) -> float:
+    """The least c with odds * sum of n_e e^(-c e) < 1, in floats."""
+    low, high = 0.0, log(sum(exponents.values()) * odds) / min(exponents)
     for _ in range(100):
         middle = (low + high) / 2
-        small = sum(n * exp(-middle * e) for e, n in exponents.items()) < limit
+        small = odds * sum(n * exp(-middle * e) for e, n in exponents.items()) < 1
         low, high = (low, middle) if small else (middle, high)
     return high
