@@ -226,8 +226,14 @@ def rational(text: Any) -> tuple[int, int]:
     return p, q
 
 
+CLAIMS: dict[str, Callable[[Node], None]] = {}
+
+
 def _statement(node: Node) -> None:
-    """Section 3."""
+    """Section 3; what claims of other kinds have is with their rules in section 5."""
+    if str(node.get("claim")) in CLAIMS:
+        CLAIMS[node["claim"]](node)
+        return
     own, recorded = node.get("budget") in ("own-keys", "own-queries"), node.get("budget") == "own-queries"
     bound = "state_bits_enough" if node.get("claim") == "state-bits-enough" else "state_bits_at_least"
     error = "relative" if "relative" in node else "tolerance"
