@@ -21,27 +21,30 @@ from flint import fmpq, fmpz_mat
 from kvverify.covering.nets_points import Row
 from kvverify.errors import UsageError
 
-_SEEDS = 4
-_STIR = 2.0**-36  # how far points are moved to and fro where qhull's facets do not fit together
-_UPRIGHT = 1e-9
+_STIRS = (2.0**-36, 2.0**-30, 2.0**-24)  # how far points are moved where qhull's facets do not fit together
+_UPRIGHT = _FLAT = 1e-9
 
 Facet = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Fan:
-    """Facets of a fan, positively oriented; the plane a.x = 1 of each has |a|^2 <= ``stretch``."""
+    """Facets of a fan, positively oriented. ``hole``: of their planes a.x = 1 the a of largest |a|^2, ``stretch``."""
 
     simplices: tuple[Facet, ...]
     orthoplexes: tuple[Facet, ...]
-    stretch: Fraction
+    hole: tuple[Fraction, ...]
+
+    @property
+    def stretch(self) -> Fraction:
+        """1 / cos^2 of the covering angle."""
+        return sum((x * x for x in self.hole), Fraction(0))
 
 
 @dataclass(frozen=True)
 class Solid:
-    """Simplices that fill a ball up to a shell; every point of it is within the root of ``reach`` of a vertex.
-
-    ``reach`` is None where a shell decides: then it is the largest of R^2 + P - 2 R sqrt(1/A) over ``shells`` (P, A).
+    """Simplices that fill a ball up to a shell: ``reach`` is the largest square of a circumradius, ``shells`` has the
+    largest |p|^2 of the vertices and the |a|^2 of the plane a.x = 1 of each border face that cuts the ball.
     """
 
     simplices: tuple[Facet, ...]
@@ -51,15 +54,16 @@ class Solid:
 
 def fan(points: Sequence[Row]) -> Fan:
     """The fan of the hull of unit vectors. Raises UsageError where there is none."""
-    _distinct(points)
     plain = _floats(points)
     for scale in (np.ones(len(points)), *_stirred(len(points))):
         hull = _qhull("ConvexHull", plain * scale[:, None])
+        if hull is None:
+            continue
         if (hull.equations[:, -1] >= 0).any():
             raise UsageError("the origin is not inside the hull of the points, as it is for a net of the sphere")
-        facets = [_oriented(points, facet) for facet in hull.simplices.tolist()]
-        if None not in facets and not _border(facet for facet in facets if facet):
-            return _joined(points, [facet for facet in facets if facet])
+        facets = _oriented(points, hull.simplices.tolist())
+        if facets is not None and not _border(facets):
+            return _joined(points, facets)
     raise UsageError("qhull found no facets that fit together: are points closer than its precision?")
 
 
@@ -76,8 +80,8 @@ def _joined(points: Sequence[Row], facets: list[Facet]) -> Fan:
             simplices += plane
         else:
             orthoplexes.append(whole)
-    stretch = max(sum((x * x for x in plane), fmpq(0)) for plane in planes)
-    return Fan(tuple(sorted(simplices)), tuple(sorted(orthoplexes)), _fraction(stretch))
+    _, hole = max((sum((x * x for x in plane), fmpq(0)), plane) for plane in planes)
+    return Fan(tuple(sorted(simplices)), tuple(sorted(orthoplexes)), tuple(map(_fraction, hole)))
 
 
 def _orthoplex(points: Sequence[Row], vertices: list[int]) -> Facet | None:
@@ -108,16 +112,15 @@ def _below(row: list[Fraction]) -> int:
 
 def solid(points: Sequence[Row], radius: Fraction) -> Solid:
     """Simplices for a net of the ball of that radius. Raises UsageError where the points do not surround the origin."""
-    _distinct(points)
     plain = _floats(points)
     for stir in (np.zeros(len(points)), *(scale - 1 for scale in _stirred(len(points)))):
         lifted = np.column_stack([plain, (plain**2).sum(axis=1) + stir])
         hull = _qhull("ConvexHull", lifted) if stir.any() else _qhull("Delaunay", plain)
-        lower = hull.simplices[hull.equations[:, -2] < -_UPRIGHT] if stir.any() else hull.simplices
-        simplices = [_oriented(points, simplex, solid=True) for simplex in lower.tolist()]
-        if None in simplices:
+        if hull is None:
             continue
-        found = _peeled(points, [simplex for simplex in simplices if simplex], radius)
+        lower = hull.simplices[hull.equations[:, -2] < -_UPRIGHT] if stir.any() else hull.simplices
+        simplices = _oriented(points, lower.tolist(), solid=True)
+        found = None if simplices is None else _peeled(points, simplices, radius)
         if found is not None:
             return found
     raise UsageError("the points do not surround the origin, as those of a net of the ball do")
@@ -185,13 +188,17 @@ def _circumradius_squared(points: Sequence[Row], simplex: Facet) -> fmpq:
     return solved[0, 0] + sum((solved[i, 0] ** 2 for i in range(1, len(simplex))), fmpq(0))
 
 
-def _oriented(points: Sequence[Row], facet: list[int], *, solid: bool = False) -> Facet | None:
-    """The vertices in order, the first two swapped where this makes the determinant positive; None where it is 0."""
-    order = sorted(facet)
-    det = fmpz_mat([(points[i][-1], *points[i][:-1]) if solid else points[i][:-1] for i in order]).det()
-    if det == 0:
-        return None
-    return tuple(order) if det > 0 else _turned(order)
+def _oriented(points: Sequence[Row], facets: list[list[int]], *, solid: bool = False) -> list[Facet] | None:
+    """Each with its vertices in order, the first two swapped where this makes the determinant positive; None where one
+    is 0.
+    """
+    found: list[Facet] = []
+    for order in map(_set, facets):
+        det = fmpz_mat([(points[i][-1], *points[i][:-1]) if solid else points[i][:-1] for i in order]).det()
+        if det == 0:
+            return None
+        found.append(order if det > 0 else _turned(order))
+    return found
 
 
 def _turned(face: Sequence[int]) -> Facet:
@@ -226,33 +233,33 @@ def _border(simplices: Iterable[Facet]) -> list[Facet]:
     ]
 
 
-def _distinct(points: Sequence[Row]) -> None:
+def _floats(points: Sequence[Row]) -> Any:
+    """The points for qhull. Raises UsageError where two are the same, or all in one plane."""
     places: dict[Row, int] = {}
     for i, point in enumerate(points):
         if (first := places.setdefault(point, i)) != i:
             raise UsageError(f"point {i} repeats point {first}; the points of a net are distinct")
-
-
-def _floats(points: Sequence[Row]) -> Any:
-    return np.array([[x / point[-1] for x in point[:-1]] for point in points])
+    plain = np.array([[x / point[-1] for x in point[:-1]] for point in points])
+    if np.linalg.matrix_rank(plain - plain.mean(axis=0), tol=_FLAT) < plain.shape[1]:
+        raise UsageError("the points lie in one plane; those of a net surround the origin")
+    return plain
 
 
 def _stirred(count: int) -> Iterator[Any]:
-    for seed in range(_SEEDS):
-        yield 1 + _STIR * np.random.default_rng(seed).random(count)
+    for seed, size in enumerate(_STIRS):
+        yield 1 + size * np.random.default_rng(seed).random(count)
 
 
 def _qhull(kind: str, points: Any) -> Any:
+    """A hull, or None where qhull lost its way among floats that are too close."""
     if find_spec("scipy") is None:
         raise UsageError("nets need scipy: pip install 'kvverify[audit]'")
     from scipy import spatial
 
-    if len(points) <= points.shape[1]:
-        raise UsageError(f"{len(points)} points; a net in dimension {points.shape[1]} has more")
     try:
         return getattr(spatial, kind)(points)
     except spatial.QhullError:
-        raise UsageError("the points lie in a plane, or nearly; those of a net surround the origin") from None
+        return None
 
 
 def _fraction(x: fmpq) -> Fraction:

@@ -66,16 +66,19 @@ def _words(numbers: Sequence[int]) -> str:
     return " ".join(map(str, numbers))
 
 
+def sized(shape: Shape, size: Fraction) -> Shape:
+    """The shape with another angle, or ball_radius."""
+    return replace(shape, ball_radius=size) if shape.angle is None else replace(shape, angle=size)
+
+
 def tight(shape: Shape, near: float) -> Shape:
     """The shape with the least multiple of 2^-32 from ``near`` on, which is known to far more digits."""
-    name = "angle" if shape.angle is not None else "ball_radius"
-    return replace(shape, **{name: Fraction(ceil(near * UNIT - 2.0**-8), UNIT)})
+    return sized(shape, Fraction(ceil(near * UNIT - 2.0**-8), UNIT))
 
 
 def finer(shape: Shape) -> Shape:
     """What it covers with, less by the smallest step."""
-    name = "angle" if shape.angle is not None else "ball_radius"
-    return replace(shape, **{name: getattr(shape, name) - Fraction(1, UNIT)})
+    return sized(shape, (shape.angle or shape.ball_radius) - Fraction(1, UNIT))
 
 
 def positive(points: Sequence[Vector | tuple[Fraction, ...]], facet: Sequence[int]) -> Facet:

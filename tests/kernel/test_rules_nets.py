@@ -248,7 +248,7 @@ def test_linear_systems_against_fractions() -> None:
                 assert sum(x * y for x, y in zip(row, scaled, strict=True)) == det * right
 
 
-SHIFTS = {
+SHIFTS: dict[int, list[list[Fraction | int]]] = {
     1: [[0], [Fraction(1, 2)], [Fraction(1, 3)]],
     2: [[0, 0], [Fraction(1, 2)] * 2, [Fraction(1, 3), Fraction(3, 4)]],
     3: [[0, 0, 0], [0, Fraction(1, 3), Fraction(2, 3)], [Fraction(1, 2), 0, Fraction(1, 4)]],
