@@ -3,7 +3,7 @@
 Certificates of a version must stay checkable, so what is frozen is never written again: a name that stands in the index
 is left alone, a file that is in the way is an error. A new rule or form gets a new name in the lists below, taken from
 the controls that the kernel's tests build, when its version is made. The index says of each file the verdict, the
-proved bits, the format, the rules and the sha256.
+proved bits where these are claimed, the format, the rules and the sha256.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from kvverify.kernel import document
-from kvverify.kernel.check import check
+from kvverify.kernel.check import Verdict, check
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tests" / "frozen" / "v1"
@@ -38,6 +38,10 @@ VALID = (
     "joint, rm", "joint, rm, bf16", "joint, parity, sure", "joint, paraboloid", "ball, rm", "ball, rm, bf16",
     "ball, axes", "amplitude, pads", "amplitude, keys and values", "midpoints", "midpoints, bf16", "midpoints, ball",
     "dither, few levels", "dither, fails seldom", "dither, ball",
+    "interval", "caps, packed", "caps, two", "caps, random", "a ball, a lattice", "a ball, random", "a ball, shells",
+    "a ball, a shell and its middle", "from below alone",
+    "cell", "cell, one slot walked", "norm", "norm, no value", "combination", "window", "window, exchanged",
+    "unread entry", "unread entry, by e", "collision", "two inputs, signs",
 )  # fmt: skip
 
 
@@ -51,7 +55,17 @@ class Frozen:
 
 def controls() -> Node:
     """The controls of the kernel's tests, by name."""
-    families = ("", "own_", "payload_", "payload_ball_", "amplitude_", "quantiser_")
+    families = (
+        "",
+        "own_",
+        "payload_",
+        "payload_ball_",
+        "amplitude_",
+        "quantiser_",
+        "covering_",
+        "sampling_",
+        "instances_",
+    )
     modules = [importlib.import_module(f"tests.kernel.{family}controls") for family in families]
     return {control.name: control for module in modules for control in module.controls()}
 
@@ -108,6 +122,13 @@ INVALID: dict[str, tuple[str, str, Any]] = {
     "a bit too few": ("midpoints", "bits/gives/bits_per_token", plus(-1)),
     "levels too few": ("dither, few levels", "bits/given/key_levels", plus(-2)),
     "a tolerance too fine": ("midpoints, ball", "statement/tolerance", plus(-UNIT)),
+    "a cap more": ("caps, packed", "lower/gives/at_least", plus(1)),
+    "a cap less": ("caps, random", "upper/gives/at_most", plus(-1)),
+    "a variance too small": ("cell", "outcomes/gives/variance", plus(-UNIT)),
+    "a probability too large": ("combination", "outcomes/gives/probability", plus(UNIT)),
+    "a state too small": ("window", "equal/gives/right_words_at_most", plus(-1)),
+    "intervals that meet": ("unread entry", "statement/relative", "7/13"),
+    "a ball less": ("a ball, shells", "upper/gives/at_most", plus(-1)),
 }
 
 
@@ -165,8 +186,9 @@ def entry(folder: Path, name: str, files: list[tuple[str, bytes]]) -> Node:
     if result.verdict.value != name.partition("/")[0].upper():
         raise ValueError(f"{name} is {result.verdict.value}: {result.reason}")
     found: Node = {"name": name, "format": document.FORMAT, "verdict": result.verdict.value}
-    if result.bits is not None:
-        found |= {"claim": result.claim, "bits": str(result.bits), "rules": forms(json.loads(files[0][1]))}
+    if result.verdict is Verdict.VALID:
+        bits = {} if result.bits is None else {"bits": str(result.bits)}
+        found |= {"claim": result.claim, **bits, "rules": forms(json.loads(files[0][1]))}
     elif result.step is not None:
         found["step"] = result.step
     return found | {"sha256": {file: hashlib.sha256(content).hexdigest() for file, content in files}}
