@@ -8,9 +8,9 @@ from random import Random
 import pytest
 from flint import arb
 
-from kvverify.kernel.document import OverLimit
+from kvverify.kernel.document import Malformed, OverLimit
 from kvverify.kernel.facts import Rejected
-from kvverify.kernel.rules import packed, payload, precondition
+from kvverify.kernel.rules import RULES, packed, payload, precondition
 from kvverify.kernel.rules.attention import Determinant, Leak, Matrix, Reading, Row
 from kvverify.kernel.rules.precondition import preconditioned
 from kvverify.kernel.rules.volume import _bareiss
@@ -143,3 +143,70 @@ def test_the_balls_mean_is_taken_from_above(monkeypatch: pytest.MonkeyPatch) -> 
     assert ball_tilt(3)
     monkeypatch.setattr(payload, "exp_upper", lambda x: exact(x) + 1)
     assert not ball_tilt(3)
+
+
+def test_words_of_another_length_are_no_words_of_the_code() -> None:
+    """Leading zeros change no integer: only the lengths tell these apart."""
+    given = {"generator": ["111"], "parity": ["110", "011"]}
+    assert accepts("linear-code", {}, given, {"weights": {"3": "1"}})
+    assert not accepts("linear-code", {}, {**given, "parity": ["0110", "0011"]}, {"weights": {"3": "1"}})
+    for mixed in (["110", "0011"], ["0110", "011"], ["110", "01x"], ["110", ""]):
+        with pytest.raises(Malformed):
+            apply("linear-code", {}, {**given, "parity": mixed}, {"weights": {"3": "1"}})
+    given = {"generator": ["11"], "representatives": ["00"]}
+    assert accepts("coset-union", {}, given, {"weights": {"2": "1"}})
+    assert not accepts("coset-union", {}, {**given, "generator": ["011"]}, {"weights": {"2": "1"}})
+
+
+def test_families_have_their_least_sizes() -> None:
+    assert not accepts("hypercube", {}, {"dimension": 0}, {"size": 1})
+    for change, size in (({"dimension": 1}, 1), ({"cutoff": 0}, 2), ({"side": 1}, 1)):
+        given = {"side": 2, "dimension": 2, "cutoff": 1, **change}
+        assert not accepts("paraboloid", {}, given, {"size": size})
+    given = {"side": 3, "dimension": 4, "cutoff": 1}
+    assert accepts("paraboloid", {}, given, {"size": 27})
+    assert not accepts("paraboloid", {}, given, {"size": 9})
+
+
+@pytest.mark.parametrize("keys", [["1 0", "1"], ["1", "1 0"], ["1 0", "0 1", "2 2 2"], ["1 0", "0 0 1"]])
+def test_keys_have_one_dimension(keys: list[str]) -> None:
+    assert not accepts("explicit-keys", {}, {"keys": keys}, {"exponents": {"1": "9", "2": "9", "5": "9"}})
+
+
+@pytest.mark.parametrize("body", ["cube", "ball"])
+def test_one_long_entry_makes_keys_inexact_in_bf16(body: str) -> None:
+    for keys, exact in (([f"{257} 0", "0 1"], False), (["256 0", "0 1"], True), (["0 3", "257 0"], False)):
+        exponents = {str(int(word) ** 2): "1" for key in keys for word in key.split() if word != "0"}
+        found = apply("explicit-keys", {}, {"keys": keys}, {"exponents": exponents}, body=body, inputs="bf16")
+        assert found.bf16 is exact
+
+
+@pytest.mark.parametrize("side", [2, 3, 4, 9, 70])
+@pytest.mark.parametrize("dim", [2, 3, 6, 7, 12])
+def test_theta_products_are_those_of_plain_polynomials(side: int, dim: int) -> None:
+    cutoff = 12
+    product = [1] + [0] * cutoff
+    for _ in range(dim - 1):
+        product = [
+            sum(product[e - t * t] * (1 if t == 0 else 2) for t in range(side) if t * t <= e) for e in range(cutoff + 1)
+        ]
+    given = {"side": side, "dimension": dim, "cutoff": cutoff}
+    found = dict(apply("paraboloid", {}, given, {"size": side ** (dim - 1)}).exponents)
+    further = max(0, side ** (dim - 1) - sum(product))
+    expected = {e: n for e, n in enumerate(product) if e and n} | ({cutoff + 1: further} if further else {})
+    assert found == expected
+    found = dict(apply("paraboloid", {}, {**given, "cutoff": 1}, {"size": side ** (dim - 1)}).exponents)
+    assert sum(found.values()) == max(side ** (dim - 1) - 1, 2 * (dim - 1))
+
+
+def test_bits_beyond_all_secrets_are_refused_before_they_are_a_power_of_two() -> None:
+    for bits in (14, 10**30):
+        assert not accepts("counting", {"reading": Reading(2, 1)}, {}, {"bits_at_least": bits}, value_dim=12)
+
+
+def test_counting_ends_at_4096_symbols() -> None:
+    for symbols in (4096, 4097):
+        seen = context(value_dim=symbols, failure="1/10")
+        seen.work = 10**5
+        with pytest.raises(OverLimit, match="units of work" if symbols == 4096 else "more than 4096 symbols"):
+            RULES["counting"](seen, {"reading": Reading(2, 1)}, {}, {"bits_at_least": "1"})
