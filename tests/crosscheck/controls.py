@@ -19,6 +19,7 @@ from kvverify.bounds import best_bound
 from kvverify.bounds.ceiling import ceiling
 from kvverify.bounds.certificate import build
 from kvverify.bounds.estimate import candidates
+from kvverify.claims.evidence import instances, sampling
 from kvverify.codes.base import KeyFamily
 from kvverify.codes.counted_reed_muller import CountedReedMuller
 from kvverify.codes.explicit import ExplicitKeys
@@ -139,6 +140,9 @@ CONTROLS: dict[str, Callable[[], Tree]] = {
     "amplitude": lambda: amplitude_controls.larger()[0].tree,
     "amplitude-streams": lambda: amplitude_controls.controls()[0].tree,
     "amplitude-bare": lambda: amplitude_controls.controls()[2].tree,
+    "reservoir": sampling.reservoir_cell,
+    "running-sum": instances.running_sum,
+    "two-inputs": instances.unread_entry,
     "searched": lambda: found(problem(tokens=300, key_dim=64, value_dim=64, tolerance=Fraction(1, 100))),
 }
 
