@@ -40,6 +40,8 @@ VALID = (
     "dither, few levels", "dither, fails seldom", "dither, ball",
     "interval", "caps, packed", "caps, two", "caps, random", "a ball, a lattice", "a ball, random", "a ball, shells",
     "a ball, a shell and its middle", "from below alone",
+    "net, circle", "net, box", "net, pyramid", "net, disc", "net, disc with shells", "integer points, 2",
+    "permutohedral points, 2",
     "cell", "cell, one slot walked", "norm", "norm, no value", "combination", "window", "window, exchanged",
     "unread entry", "unread entry, by e", "collision", "two inputs, signs",
 )  # fmt: skip
@@ -63,6 +65,7 @@ def controls() -> Node:
         "amplitude_",
         "quantiser_",
         "covering_",
+        "nets_",
         "sampling_",
         "instances_",
     )
@@ -121,6 +124,8 @@ INVALID: dict[str, tuple[str, str, Any]] = {
     "no slack": ("amplitude, pads", "bits/given/slack", "0"),
     "a bit too few": ("midpoints", "bits/gives/bits_per_token", plus(-1)),
     "levels too few": ("dither, few levels", "bits/given/key_levels", plus(-2)),
+    "a simplex less": ("net, circle", "net/given/simplices", lambda rows: rows[:-1]),
+    "an angle too fine": ("net, box", "statement/angle", plus(-UNIT)),
     "a tolerance too fine": ("midpoints, ball", "statement/tolerance", plus(-UNIT)),
     "a cap more": ("caps, packed", "lower/gives/at_least", plus(1)),
     "a cap less": ("caps, random", "upper/gives/at_most", plus(-1)),

@@ -189,7 +189,8 @@ def lattice(dim: int, word: str, radius: int, shift: Sequence[Fraction | int], s
             lattice_points(question, made(count), {}, None)
         except Wrong:
             continue
-        return Control(f"points of {word}, {dim}", document.build({**claimed, "at_most": str(count)}, [made(count)]))
+        name = "integer points" if word == "Z" else "permutohedral points"
+        return Control(f"{name}, {dim}", document.build({**claimed, "at_most": str(count)}, [made(count)]))
     raise AssertionError("no count is enough")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvverify.report.explain import bits, compared, covers, enough, exact, keys, reads, statement
+from kvverify.report.explain import bits, compared, covers, enough, exact, keys, nets, reads, statement
 from kvverify.report.explain.template import Teller, Template
 
 TEMPLATES: dict[str, Template] = {
@@ -11,6 +11,7 @@ TEMPLATES: dict[str, Template] = {
     **bits.TEMPLATES,
     **enough.TEMPLATES,
     **covers.TEMPLATES,
+    **nets.TEMPLATES,
     **exact.TEMPLATES,
     **compared.TEMPLATES,
 }
