@@ -128,7 +128,7 @@ def _times(context: Context, a: list[int], b: list[int]) -> list[int]:
 def _cost(a: list[int], b: list[int]) -> int:
     """Of multiplying every one of a by every one of b."""
     lengths = [1 + (max(c.bit_length() for c in f) >> 6) for f in (a, b)]
-    return len(a) * len(b) * (4 + lengths[0] * lengths[1])
+    return len(a) * len(b) * (4 + (lengths[0] * lengths[1] >> 4))
 
 
 def _bernstein(context: Context, goal: Polynomial, polynomial: list[int], cuts: list[Fraction], elevation: int) -> None:
@@ -217,7 +217,7 @@ def _chain(context: Context, polynomial: list[int]) -> list[list[int]]:
             while rest and not rest[-1]:
                 rest.pop()
         if rest:
-            context.charge(len(rest) * (1 + (max(c.bit_length() for c in rest) >> 5)) ** 2)
+            context.charge(len(rest) * (1 + (max(c.bit_length() for c in rest) >> 7)) ** 2)
         content = gcd(*rest)
         chain.append([-c // content for c in rest])
     return chain[:-1]
@@ -231,7 +231,7 @@ def _divided(context: Context, polynomial: list[int], root: Fraction) -> list[in
 def _horner(context: Context, polynomial: list[int], point: Fraction) -> list[Fraction]:
     """The value at the point, then the coefficients of the quotient by x - point, lowest first."""
     bits = max(c.bit_length() for c in polynomial) + len(polynomial) * _bits(point)
-    context.charge(len(polynomial) * (8 + (bits >> 5) ** 2))
+    context.charge(len(polynomial) * (8 + (bits >> 7) ** 2))
     found = [Fraction(polynomial[-1])]
     for c in reversed(polynomial[:-1]):
         found.append(found[-1] * point + c)
