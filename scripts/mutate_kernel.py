@@ -36,6 +36,7 @@ EVERY = 10  # of the documents, for a module that all rules use
 SECONDS = 240  # of one broken kernel, after which it counts as killed: the whole suite has a limit for each test
 TESTS = {
     "amplitude": "rules_amplitude mutants_amplitude", "quantiser": "rules_quantiser",
+    "covering": "rules_covering", "caps": "rules_covering",
     "nets": "rules_nets",
     "payload": "rules_payload rules_payload_ball mutants_payload mutants_payload_ball",
     "sampling": "rules_sampling", "instances": "rules_instances",

@@ -18,6 +18,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import worst_covers  # noqa: F401
 import worst_exact  # noqa: F401
 import worst_files  # noqa: F401  (registers its cases)
 import worst_secrets  # noqa: F401
@@ -30,6 +31,7 @@ from kvverify.kernel.document import short, write_bytes
 from kvverify.kernel.rules import (
     RULES,
     codes,
+    covering,
     information,
     instances,
     packed,
@@ -51,7 +53,7 @@ BUILD = """
 import json, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
-import worst_exact, worst_files, worst_secrets
+import worst_covers, worst_exact, worst_files, worst_secrets
 from worst_certificates import CASES
 tree = CASES[sys.argv[3]](Path(sys.argv[4]))
 (Path(sys.argv[4]) / "certificate.json").write_text(json.dumps(tree, separators=(",", ":")))
@@ -111,6 +113,7 @@ def limits() -> list[tuple[str, object]]:
         ("bits of the unit of scores, a power of two of up to eight times as many beside", packed._UNIT_BITS),
         ("rows of an exact elimination", volume.MAX_EXACT), ("rows that are preconditioned", precondition.MAX_ROWS),
         ("bits of a quantised token", quantiser.MAX_TOKEN_BITS),
+        ("dimensions of a covering number", covering.MAX_DIM),
         ("tokens of a stream that is sampled", sampling.MAX_TOKENS), ("bits of a weight", sampling.MAX_WEIGHT_BITS),
         ("bits of a value, of at most 64 coordinates", sampling.MAX_VALUE_BITS),
         ("bits of the number of outcomes, whose work is then charged", sampling.MAX_STATE_BITS),
