@@ -13,9 +13,9 @@ from kvverify.errors import UsageError
 from kvverify.lemmas.base import Envelope, Lemma, Twin
 from kvverify.lemmas.encode import counterexample, denial
 from kvverify.lemmas.kernel import polynomial
-from kvverify.lemmas.prove import Finding, prove
 from kvverify.lemmas.solvers import SOLVERS, running
 from kvverify.lemmas.statements import LEMMAS
+from kvverify.lemmas.verdict import Finding, prove
 
 __all__ = [
     "LEMMAS", "SOLVERS", "Envelope", "Finding", "Lemma", "Twin", "carrying", "counterexample", "denial", "find",

@@ -45,8 +45,8 @@ def test_a_syntax_error_is_refused() -> None:
 
 @pytest.mark.parametrize("expression", [
     sympy.exp(X), sympy.log(X), sympy.sqrt(X), sympy.sin(X), sympy.Abs(X), 1 / X, X ** Fraction(1, 3), X**X, sympy.pi,
-    sympy.E, sympy.Float(0.5), sympy.I * X, sympy.Max(X, 1), sympy.Function("f")(X), X**33, sympy.oo, 1 + sympy.exp(X),
-    X * sympy.exp(X),
+    sympy.E, sympy.Float(0.5), sympy.I * X, sympy.Max(X, 1), sympy.Function("f")(X), X**33, X**-2, sympy.oo,
+    1 + sympy.exp(X), X * sympy.exp(X),
 ])  # fmt: skip
 def test_no_other_symbol_passes_the_encoder(expression: Any) -> None:
     """Also where a sympy expression comes from elsewhere: exp, log and sqrt cannot reach a solver."""
@@ -119,6 +119,7 @@ def test_signs_of_every_kind(text: str) -> None:
 def test_a_divisor_that_cancels_is_not_forgotten(text: str) -> None:
     assert clear(text, {"x": Fraction(1)}).positive == (X,)
     assert "(> x 0.0)" in denial(lemma(text))
+    assert "(assert (> x 0.0))" in counterexample(lemma(text))
 
 
 def exact(x: Any, at: dict[str, Fraction]) -> Any:

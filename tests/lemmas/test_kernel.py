@@ -51,6 +51,7 @@ def test_the_kernel_rejects_more(name: str, tree: Any) -> None:
     ("1/x > 1/2", ("0 < x < 2",), ((2, -1), 0, 2, False)),
     ("1/x >= 1/2", ("x > 0", "x <= 2", "x < 3"), ((2, -1), 0, 2, False)),
     ("x**2 >= 0", (), ((0, 0, 1), None, None, False)),
+    ("x**2 >= 1/2", ("x >= 1/2", "x >= 1", "4 >= x", "x <= 5"), ((Fraction(-1, 2), 0, 1), 1, 4, False)),
     ("x > -1", ("-2*x <= 0",), ((1, 1), 0, None, True)),
 ])  # fmt: skip
 def test_the_polynomial_of_a_lemma(then: str, given: tuple[str, ...], expected: Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kvverify.lemmas import LEMMAS, Finding, Lemma, Twin, find, prove, running, solvers
+from kvverify.lemmas import LEMMAS, Finding, Lemma, Twin, find, prove, running, solvers, verdict
 from kvverify.lemmas.expression import Refused
 from kvverify.lemmas.solvers import Answer, Solver
 from tests.conftest import needs
@@ -124,6 +124,24 @@ def test_a_sign_that_does_not_follow_is_no_proof(engines: list[Solver]) -> None:
     )  # fmt: skip
     closed = replace(open_sign, given=("0 < x",), then="1/x > 0", twin=Twin("x > 0", "x > 1/100"))
     assert prove(closed, engines).verdict == "PROVED"
+
+
+def test_a_sign_that_a_hypothesis_needs_does_not_follow_from_it(engines: list[Solver]) -> None:
+    """1/x <= 1 is x >= 1 where x > 0, and true of all negative x as well."""
+    open_sign = replace(SQUARE, given=("1/x <= 1",), then="x >= 1", twin=Twin("<= 1", "<= 101/100"), example={"x": 2})
+    assert prove(open_sign, engines).verdict in (
+        "REFUTED",
+        "INCOMPLETE",
+    )  # a solver may choose 0, where it says nothing
+    assert prove(replace(open_sign, given=("x > 0", "1/x <= 1")), engines).verdict == "PROVED"
+
+
+def test_an_identity_must_hold_on_its_grid(engines: list[Solver], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert prove(find("sinh-square"), engines).verdict == "PROVED"
+    monkeypatch.setattr(verdict, "is_identity", lambda _: False)
+    finding = prove(find("sinh-square"), engines)
+    assert finding.verdict == "INCOMPLETE"
+    assert finding.reason == "sympy calls it an identity, but it fails on a grid of values"
 
 
 def test_a_true_twin_is_no_twin(engines: list[Solver]) -> None:
