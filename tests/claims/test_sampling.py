@@ -37,6 +37,11 @@ def test_every_certificate_is_valid_and_the_second_opinion_agrees(build: Callabl
     assert build(**given) == tree
 
 
+def test_every_cell_has_a_token() -> None:
+    for seed in range(20):
+        assert len(stream(5, 4, seed=seed).cells) == 4
+
+
 def test_the_first_value_is_zero() -> None:
     """0 / 0 in the record: the sampler passes it over."""
     assert stream().values[0] == (0, 0)
@@ -58,6 +63,7 @@ def test_chebyshev_is_an_upper_bound(seed: int) -> None:
 
 REFUSED: list[tuple[Callable[..., Node], dict[str, Any], str]] = [
     (reservoir_cell, {"tokens": 0}, "tokens = 0"), (reservoir_cell, {"cells": 0}, "cells = 0"),
+    (reservoir_cell, {"tokens": 2, "cells": 3}, "cells = 3"),
     (reservoir_cell, {"slots": 0}, "slots = 0"), (reservoir_cell, {"base": 1}, "base = 1"),
     (reservoir_cell, {"spread": -1}, "spread = -1"), (reservoir_norm, {"head_dim": 0}, "head_dim = 0"),
     (reservoir_norm, {"slots": -1}, "slots = -1"), (combination, {"relative": Fraction(0)}, "relative = 0"),

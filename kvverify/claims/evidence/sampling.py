@@ -29,10 +29,10 @@ class Stream(NamedTuple):
 
 
 def stream(tokens: int = 5, cells: int = 2, head_dim: int = 2, base: int = 2, spread: int = 2, seed: int = 0) -> Stream:
-    """A stream drawn from ``seed``: weights base^score with scores 0..spread, at most ``cells`` clusters, values of
+    """A stream drawn from ``seed``: weights base^score with scores 0..spread, ``cells`` clusters, values of
     ``head_dim`` coordinates -2..2, the first of them 0 (SubGen as recorded divides 0 by 0 there).
 
-    Raises UsageError for sizes below 1, and a base below 2.
+    Raises UsageError for sizes below 1, more cells than tokens, and a base below 2.
     """
     for name, number, least in (
         ("tokens", tokens, 1),
@@ -42,13 +42,16 @@ def stream(tokens: int = 5, cells: int = 2, head_dim: int = 2, base: int = 2, sp
     ):
         if number < least:
             raise UsageError(f"{name} = {number}: expected at least {least}")
+    if cells > tokens:
+        raise UsageError(f"cells = {cells}: expected at most {tokens}, the number of tokens")
     if spread < 0:
         raise UsageError(f"spread = {spread}: expected at least 0")
     draw = Random(seed)
     weights = tuple(base ** draw.randint(0, spread) for _ in range(tokens))
     placed: dict[int, list[int]] = defaultdict(list)
     for token in range(tokens):
-        placed[draw.randrange(cells)].append(token)
+        drawn = draw.randrange(cells)
+        placed[token if token < cells else drawn].append(token)  # no cell stays empty
     values = [[draw.randint(-2, 2) for _ in range(head_dim)] for _ in range(tokens)]
     values[0] = [0] * head_dim
     return Stream(weights, tuple(map(tuple, placed.values())), tuple(map(tuple, values)))
