@@ -178,8 +178,17 @@ def _number(wanted: Term) -> Any:
         case "binomial-tail":
             return fmpq(sum(comb(int(x[0].p), j) for j in range(int(x[1].p) + 1)))
         case "log2":
-            return arb(x[0]).log() / arb.const_log2()
+            power = _binary(x[0])
+            return power if power is not None else arb(x[0]).log() / arb.const_log2()
     return {"exp": arb.exp, "ln": arb.log, "sqrt": arb.sqrt}[wanted.operation](arb(x[0]))
+
+
+def _binary(x: Any) -> fmpq | None:
+    """k where x is 2^k: there the kernel knows equalities."""
+    if not isinstance(x, fmpq) or x <= 0:
+        return None
+    power = int(x.p).bit_length() - int(x.q).bit_length()
+    return fmpq(power) if x == fmpq(2) ** power else None
 
 
 def within(condition: bool, hypothesis: str, given: object) -> None:
