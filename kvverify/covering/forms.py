@@ -6,7 +6,7 @@ share that random caps or balls keep is searched here and written into the certi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
@@ -14,6 +14,7 @@ from typing import Any
 
 from flint import arb, ctx
 
+from kvverify.covering import lattices
 from kvverify.covering.question import Question, exact
 from kvverify.errors import UsageError
 from kvverify.kernel import document
@@ -27,18 +28,26 @@ _FINEST = 40  # shares are 1 - 2^-40 at most
 
 @dataclass(frozen=True)
 class Form:
-    """One bound: the rule's form, its parameter where it has one, and the count that it proves."""
+    """One bound: the rule's form, its parameter where it has one, and the count that it proves.
+
+    ``points``: of a counted lattice, which has a rule of its own, of the form's name.
+    """
 
     name: str
     count: int
     shrink: Fraction | None = None
+    points: Mapping[str, object] | None = None
 
     def step(self, side: str) -> dict[str, Any]:
         """The certificate's step; ``side`` is at-least or at-most."""
-        given = {"form": self.name} | ({} if self.shrink is None else {"shrink": str(self.shrink)})
+        rule, given = f"cover-{side}", {"form": self.name}
+        if self.points is not None:
+            rule, given = self.name, dict(self.points)
+        elif self.shrink is not None:
+            given["shrink"] = str(self.shrink)
         gives = {side.replace("-", "_"): str(self.count)}
         name = "lower" if side == "at-least" else "upper"
-        return {"id": name, "rule": f"cover-{side}", "uses": {}, "given": given, "gives": gives}
+        return {"id": name, "rule": rule, "uses": {}, "given": given, "gives": gives}
 
 
 def lower(question: Question) -> Iterator[Form]:
@@ -76,6 +85,7 @@ def upper(question: Question) -> Iterator[Form]:
 
 def _of_ball(question: Question) -> Iterator[Form]:
     dim, ratio = question.dim, _ratio(question)
+    radius, small = question.radius or ratio, question.ball_radius or Fraction(1)
     if dim == 1:
         yield Form("arcs", ceil(ratio))
         return
@@ -83,6 +93,8 @@ def _of_ball(question: Question) -> Iterator[Form]:
     if _exactly(dim, 2 * ratio + 1):
         yield Form("packing", floor((2 * ratio + 1) ** dim))
     yield Form("lattice", _count(lambda: _lattice(dim, ratio)))
+    if dim <= lattices.MAX_DIM and (points := lattices.counted(dim, radius, small)) is not None:
+        yield Form("lattice-points", points.count, points=points.given)
     shrink = _best_shrink(lambda share: _random_balls(dim, ratio, share))
     yield Form("lovasz-stein", _count(lambda: _random_balls(dim, ratio, shrink)), shrink)
     if ratio**2 / 4 * 24 * (dim + 160) * (1 + dim // 1024) <= _SHELL_WORK:

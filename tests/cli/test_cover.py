@@ -39,11 +39,11 @@ def test_a_ball_in_words_and_its_certificate_in_a_file(tmp_path: Path) -> None:
     done = kvverify(*words)
     assert (done.code, done.err) == (0, "")
     assert "at least 15 balls" in done.out
-    assert "at most 39 balls" in done.out
+    assert "at most 34 balls" in done.out
     assert kvverify("check", path).code == 0
     answer = kvverify(*words, "--json").json
-    assert (answer["at_least"], answer["at_most"], answer["certificate"]) == (15, 39, str(path))
-    assert json.loads(path.read_text())["statement"]["at_most"] == "39"
+    assert (answer["at_least"], answer["at_most"], answer["certificate"]) == (15, 34, str(path))
+    assert json.loads(path.read_text())["statement"]["at_most"] == "34"
 
 
 def test_the_ball_has_radius_1_where_none_is_given() -> None:

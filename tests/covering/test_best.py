@@ -6,10 +6,12 @@ import time
 from fractions import Fraction
 from math import log2
 
+import numpy as np
 import pytest
 
 from kvverify.covering import Question, best_cover
 from kvverify.covering.forms import lower, upper
+from kvverify.covering.lattices import counted
 from kvverify.crosscheck.arb import second_opinion
 from kvverify.errors import UsageError
 from kvverify.kernel.check import Verdict, check
@@ -45,7 +47,8 @@ def test_the_sphere_of_dimension_128() -> None:
     ("question", "methods"),
     [
         (ball(1, "7/2"), ("volume", "arcs")), (ball(3, 1), ("few", "few")), (ball(3, "11/10"), ("few", "few")),
-        (ball(3, 4), ("volume", "lattice")), (ball(8, "3/2"), ("ball-through-sphere", "shells")),
+        (ball(3, 4), ("volume", "lattice-points")),
+        (ball(12, 10), ("volume", "lattice")), (ball(8, "3/2"), ("ball-through-sphere", "shells")),
         (ball(128, 4), ("ball-through-sphere", "shells")), (ball(128, 10**6), ("volume", "lovasz-stein")),
         (sphere(2, HALF), ("caps", "arcs")), (sphere(3, HALF), ("caps", "packing")), (sphere(3, "3"), ("few", "few")),
         (sphere(3, "13/10"), ("few", "few")),
@@ -76,6 +79,28 @@ def test_every_form_proves_what_it_is_said_to(question: Question) -> None:
                 if bound >= 1:
                     tree = document.build(question.statement(*sides), [step])
                     assert check(tree).verdict is verdict, (form, change)
+
+
+def test_points_of_a_lattice_are_counted_as_they_lie() -> None:
+    """The same points one by one: by distance from the shifted origin, in the plane of the hexagonal lattice."""
+    for ratio in (Fraction(3, 2), Fraction(2), Fraction(4)):
+        found = counted(2, ratio, Fraction(1))
+        assert found is not None
+        shift = np.array([float(Fraction(x)) for x in found.given["shift"]])
+        scale = float(Fraction(str(found.given["scale"])))
+        grid = np.stack(np.meshgrid(np.arange(-9, 10), np.arange(-9, 10)), axis=-1).reshape(-1, 2)
+        points = np.concatenate([grid, np.zeros((len(grid), 1))], axis=1) + shift
+        points = scale * (points - points.mean(axis=1, keepdims=True))
+        distances = np.linalg.norm(points, axis=1)
+        assert abs(distances - float(ratio) - 1).min() > 1e-6, "no point on the border"
+        assert found.count == (distances < float(ratio) + 1).sum()
+
+
+def test_counting_stops_where_it_would_take_long() -> None:
+    assert counted(8, Fraction(1000), Fraction(1)) is None
+    begin = time.perf_counter()
+    best_cover(ball(8, 50))
+    assert time.perf_counter() - begin < 10
 
 
 def test_more_is_never_needed_of_smaller_balls_or_larger_bodies() -> None:
