@@ -108,12 +108,20 @@ def test_a_sharper_index_inequality_is_refuted(engines: list[Solver]) -> None:
     assert prove(false, engines).reason == "hypotheses and conclusion do not hold at its own example"
 
 
-def test_an_irrational_model_is_moved_to_a_rational_one(engines: list[Solver]) -> None:
-    """The only counter-examples beyond the root of 2: neighbours of an irrational value serve."""
-    lemma = replace(SQUARE, given=("x > 0", "x**2 > 2"), then="x > 7/5", twin=Twin("7/5", "707/500"), example={"x": 2})
-    assert prove(replace(lemma, twin=Twin("7/5", "1415/1000")), engines).verdict == "PROVED"
-    at_root = replace(lemma, given=("x > 0", "x**2 == 2"), example={"x": 2})
-    assert prove(at_root, engines).verdict == "INCOMPLETE"
+def test_an_irrational_value_comes_as_rationals_around_it(engines: list[Solver]) -> None:
+    root = "(set-logic QF_NRA)(declare-const x Real)(assert (> x 0.0))(assert (= (* x x) 2.0))"
+    for engine in engines:
+        low, high = engine.ask(root).model["x"]
+        assert low > 0
+        assert low**2 < 2 < high**2
+
+
+def test_neighbours_of_an_irrational_value_refute_or_do_not() -> None:
+    """They are put into the statement like any other values."""
+    near = model(x="1414213/1000000 1414214/1000000")
+    for then, expected in (("x**2 >= 2", "REFUTED"), ("x**2 <= 2", "REFUTED"), ("x**2 <= 3", "INCOMPLETE")):
+        one = replace(SQUARE, then=then, twin=Twin("x >= 0", "x >= 0"), example={"x": 1 if "<" in then else 2})
+        assert prove(one, [Told("z3", near, near), Told("cvc5", UNSAT, near)]).verdict == expected
 
 
 def test_a_sign_that_does_not_follow_is_no_proof(engines: list[Solver]) -> None:
