@@ -44,6 +44,8 @@ VALID = (
     "permutohedral points, 2",
     "cell", "cell, one slot walked", "norm", "norm, no value", "combination", "window", "window, exchanged",
     "unread entry", "unread entry, by e", "collision", "two inputs, signs",
+    "rationals alone", "numbers, all operations", "signs of powers", "bits of INDEX", "Gaussian keys",
+    "polynomial, a line", "polynomial, a square", "Bernstein, the line", "Bernstein, a square",
 )  # fmt: skip
 
 
@@ -68,6 +70,8 @@ def controls() -> Node:
         "nets_",
         "sampling_",
         "instances_",
+        "comparison_",
+        "polynomials_",
     )
     modules = [importlib.import_module(f"tests.kernel.{family}controls") for family in families]
     return {control.name: control for module in modules for control in module.controls()}
@@ -133,6 +137,9 @@ INVALID: dict[str, tuple[str, str, Any]] = {
     "a probability too large": ("combination", "outcomes/gives/probability", plus(UNIT)),
     "a state too small": ("window", "equal/gives/right_words_at_most", plus(-1)),
     "intervals that meet": ("unread entry", "statement/relative", "7/13"),
+    "a comparison too strong": ("numbers, all operations", "statement/holds", lambda texts: ["@6 < 256", *texts[1:]]),
+    "a root inside": ("polynomial, a line", "statement/coefficients", ["1", "-2", "1"]),
+    "a cut less": ("Bernstein, the line", "positive/given/cuts", []),
     "a ball less": ("a ball, shells", "upper/gives/at_most", plus(-1)),
 }
 

@@ -37,7 +37,7 @@ SECONDS = 240  # of one broken kernel, after which it counts as killed: the whol
 TESTS = {
     "amplitude": "rules_amplitude mutants_amplitude", "quantiser": "rules_quantiser",
     "covering": "rules_covering", "caps": "rules_covering",
-    "nets": "rules_nets",
+    "nets": "rules_nets", "comparison": "rules_comparison", "polynomials": "rules_polynomials",
     "payload": "rules_payload rules_payload_ball mutants_payload mutants_payload_ball",
     "sampling": "rules_sampling", "instances": "rules_instances",
     "reed_muller": "rules_reed_muller", "rows": "rules_rows key_files", "packed": "rules_rows",

@@ -24,6 +24,7 @@ FORMS = {
     "dithered": ("gaussian", "log-concave"),
     "cover-at-least": ("few", "volume", "caps", "ball-through-sphere"),
     "cover-at-most": ("few", "arcs", "packing", "lattice", "lovasz-stein", "shells"),
+    "positive-polynomial": ("sturm", "bernstein"),
 }
 every = pytest.mark.parametrize("entry", INDEX, ids=lambda entry: entry["name"])
 
