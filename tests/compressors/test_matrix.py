@@ -38,12 +38,30 @@ MATRIX: list[tuple[str, dict[str, Any], int | None]] = [
     ("net", {}, 2 * (8 + 256 * (783 + 8 + 490))),  # 64 log2(4800), 64 log2(200), rounded up: every token its point
     ("net", {"max_logit": "1/1024", "tolerance": "1/2"}, 1264),  # all on one point: 2 (8 + 1 + 8 + 64 log2(769))
     ("net", {"max_logit": 4, "tolerance": "1/16", "body": "ball"}, None),
+    ("kivi", {}, 2 * (192 * (256 + 128) + 16 * 64 * 128)),  # 2 * 64 and 2 groups' 32 a token and side
+    ("kivi", {"bits": 3, "residual": 96}, 2 * (256 * (192 + 160) + 16 * 64 * (64 + 96))),
+    ("turboquant", {}, 2 * TOKENS * (4 * 128 + 2 * 16)),
+    ("turboquant", {"bits": 1, "rotation": "hadamard"}, 2 * TOKENS * (128 + 2 * 16)),
+    ("turboquant", {"bits": 3, "keys": "prod"}, 2 * TOKENS * (3 * 128 + 3 * 16)),
+    ("qjl", {}, 2 * TOKENS * (256 + 16 + 4 * 64 + 2 * 32)),
+    ("qjl", {"sketch": 100, "value_bits": 1, "group": 64}, 2 * TOKENS * (104 + 16 + 64 + 32)),
+    ("low-rank", {}, 2 * 16 * 16 * (2 * 256 + 128)),
+    ("low-rank", {"rank": 5, "block": 100}, 2 * 16 * (2 * 5 * (2 * 100 + 128) + 56 * 128)),
+    ("fp8", {}, (8 * SCALARS + 2 * 32) * TOKENS),
+    ("fp8", {"format": "e5m2", "scale": "none"}, 8 * TOKENS * SCALARS),
+    ("h2o", {"heavy": 60, "recent": 40}, 100 * (16 * SCALARS + 2 * 32)),
+    ("snapkv", {"keep": 90, "window": 10}, 16 * 100 * SCALARS),
+    ("snapkv", {"keep": 60, "window": 30, "kernel": 7, "pool": "max"}, 16 * 90 * SCALARS),
+    ("streaming-llm", {"window": 96}, 16 * 100 * SCALARS),
     ("transformers", {}, 16 * TOKENS * SCALARS),
     ("transformers", {"cache": "hqq", "bits": 4, "residual_length": 16}, None),
     ("transformers", {"cache": "hqq", "bits": 1, "residual_length": 16}, None),
     ("transformers", {"cache": "quanto", "bits": 2, "residual_length": 16}, None),
     ("transformers", {"cache": "quanto", "bits": 4, "residual_length": 16}, None),
 ]
+PROMPTS = {"snapkv": 200}
+"""Tokens of the first chunk, where a method chooses from that chunk once and for all."""
+
 compiling = pytest.mark.timeout(600)  # quanto compiles its extension the first time
 cases = pytest.mark.parametrize(
     ("name", "parameters", "bits"),
@@ -101,9 +119,11 @@ def test_bits_are_counted_and_claimed_honestly(name: str, parameters: dict[str, 
 
 @pytest.mark.parametrize(("name", "parameters"), [(n, p) for n, p, bits in MATRIX if bits is not None])
 def test_chunks_do_not_change_the_state(name: str, parameters: dict[str, Any]) -> None:
-    whole = fed(name, parameters, [TOKENS])
-    for chunks in ([1] * 3 + [253], [100, 100, 56], [64] * 4):
-        pieces = fed(name, parameters, chunks)
+    prompt = [PROMPTS[name]] if name in PROMPTS else []
+    later = TOKENS - sum(prompt)
+    whole = fed(name, parameters, [*prompt, later])
+    for chunks in ([1] * 3 + [later - 3], [later // 5 * 2] * 2 + [later - later // 5 * 4], [later // 4] * 4):
+        pieces = fed(name, parameters, [*prompt, *chunks])
         question = stream(SHAPE, 3, "bfloat16", seed=5)
         assert torch.equal(pieces.attend(*question), whole.attend(*question))
         bits = [wire.measure(compressor.message()).readable_bits for compressor in (pieces, whole)]
@@ -112,7 +132,11 @@ def test_chunks_do_not_change_the_state(name: str, parameters: dict[str, Any]) -
 
 @pytest.mark.parametrize("shape", [Shape(1, 1, 64, 64), Shape(2, 6, 32, 96), Shape(3, 3, 96, 32, batch=2)])
 @pytest.mark.parametrize(
-    "name", ["dense", "random-eviction", "sliding-window", "midpoint", "dithered", "net", "subgen", "transformers"]
+    "name",
+    [
+        *("dense", "random-eviction", "sliding-window", "midpoint", "dithered", "net", "subgen", "transformers"),
+        *("kivi", "turboquant", "qjl", "low-rank", "fp8", "h2o", "snapkv", "streaming-llm"),
+    ],
 )
 def test_shapes(name: str, shape: Shape) -> None:
     selftest(find(name), shape=shape)

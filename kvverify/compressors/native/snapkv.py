@@ -65,7 +65,8 @@ class SnapKv(StoredCache):
         votes = weights.sum(dim=(2, 3))[..., : tokens - self.window]
         pool = max_pool1d if self.options["pool"] == "max" else avg_pool1d
         pooled: Tensor = pool(votes, self.kernel, stride=1, padding=self.kernel // 2)
-        chosen = pooled.topk(self.keep, dim=-1).indices.sort(dim=-1).values
+        ranked = pooled.sort(dim=-1, descending=True, stable=True).indices  # of equals the earlier one
+        chosen = ranked[..., : self.keep].sort(dim=-1).values
         newest = torch.arange(tokens - self.window, tokens, device=keys.device)
         return torch.cat([chosen, newest.expand(*chosen.shape[:2], -1)], dim=-1)
 
