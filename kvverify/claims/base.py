@@ -78,8 +78,8 @@ class Claim:
     measured: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for reason in self._faults():
-            raise ValueError(f"claim {self.id}: {reason}")
+        if faults := self._faults():
+            raise ValueError(f"claim {self.id}: {'; '.join(faults)}")
 
     def _faults(self) -> list[str]:
         names = [certificate.name for certificate in self.certificates]

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from kvverify.claims import core, haris_onak, subgen
-from kvverify.claims.base import Certificate, Claim, Reading
+from kvverify.claims.base import Certificate, Claim, Node, Reading
 from kvverify.errors import Incomplete, UsageError
 from kvverify.kernel.check import Result, Verdict, check
 from kvverify.lemmas.statements import LEMMAS
@@ -24,6 +24,7 @@ class Found:
     """What the kernel says now of a certificate that was built from its recipe; None where nothing could be built."""
 
     certificate: Certificate
+    tree: Node | None
     result: Result | None
     reason: str
 
@@ -85,7 +86,7 @@ def ledger(own: Path | None = None) -> tuple[Claim, ...]:
         raise UsageError(f"{own}: no such file; a Python file with a list CLAIMS is needed")
     try:
         names = runpy.run_path(str(own))
-    except Exception as error:  # noqa: BLE001  somebody's own code: whatever it raises is one line
+    except (Exception, SystemExit) as error:  # noqa: BLE001  somebody's own code: whatever it raises is one line
         raise UsageError(f"{own}: {type(error).__name__}: {error}") from None
     added = names.get("CLAIMS")
     if not isinstance(added, list | tuple) or not all(isinstance(claim, Claim) for claim in added):
@@ -114,11 +115,11 @@ def _found(certificate: Certificate) -> Found:
     try:
         tree = certificate.build(**certificate.given)
     except (UsageError, Incomplete) as error:
-        return Found(certificate, None, str(error))
+        return Found(certificate, None, None, str(error))
     except Exception as error:  # noqa: BLE001  a recipe may be somebody's own: what it raises shows nothing
-        return Found(certificate, None, f"its recipe raised {type(error).__name__}: {error}")
+        return Found(certificate, None, None, f"its recipe raised {type(error).__name__}: {error}")
     result = check(tree)
-    return Found(certificate, result, result.reason)
+    return Found(certificate, tree, result, result.reason)
 
 
 def _refusal(found: Found) -> str:

@@ -10,7 +10,12 @@ from kvverify.claims.evidence import subgen as sizes
 
 PAPER = "Zandieh, Han, Mirrokni and Karbasi, SubGen (arXiv 2402.06082)"
 _COINS = "Every stream and every query that does not depend on the coins; expectation over the coins of the reservoirs."
-_MEASURED = "error and bits of the recorded algorithm beside this bound, on random keys: docs/subgen.md"
+_MEASURED = (
+    "n = 16,384, d = 2, r = 1, delta = 1, eps = 1, measured / proved: error in its norm 0.0395 / 1, state bits 548,960 "
+    "/ 947,040, failures 0 / 1/100 (docs/subgen.md)",
+    "n = 16,384, d = 2, r = 1, delta = 1/4, eps = 1, measured / proved: error in its norm 0.0515 / 1, state bits "
+    "376,512 / 533,760, failures 0 / 1/100 (docs/subgen.md)",
+)
 
 
 def _break_even() -> str:
@@ -97,7 +102,6 @@ SG2 = Claim(
         Certificate("ratio", "kappa = 7/2: (kappa - 1)^2/(4 kappa) is 25/56", sizes.variance_of_ratio),
         Certificate("sinh", "delta r = 1/4: sinh^2 to four digits", sizes.variance),
     ),
-    measured=(_MEASURED,),
 )
 
 SG3 = Claim(
@@ -130,7 +134,6 @@ SG3 = Claim(
             {"tokens": 6, "head_dim": 3, "seed": 1},
         ),
     ),
-    measured=(_MEASURED,),
 )
 
 SG4 = Claim(
@@ -186,7 +189,7 @@ SG4 = Claim(
             sampling.combination,
         ),
     ),
-    measured=(_MEASURED,),
+    measured=_MEASURED,
 )
 
 SG5 = Claim(
@@ -222,7 +225,6 @@ SG5 = Claim(
         ),
         Certificate("does-not", "the same at delta r = 1: 2 s + m (t + 1) >= 2 n", sizes.corollary),
     ),
-    measured=(_MEASURED,),
 )
 
 CLAIMS = (SG1, SG2, SG3, SG4, SG5)

@@ -61,6 +61,7 @@ def certify_claim(
     elif output is None:
         show(tree)
     else:
-        show(f"{result.verdict.value}: {result.claim}\n{claim.id} {certificate.name}: {certificate.shows}")
+        what = f"with {', '.join(settings)}" if settings else certificate.shows
+        show(f"{result.verdict.value}: {result.claim}\n{claim.id} {certificate.name}: {what}")
     if len(names) > 1 and not as_json:
         say(f"kvverify: {claim.id} {certificate.name}; --artefact, one of {', '.join(names)}")
