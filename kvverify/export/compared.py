@@ -7,7 +7,7 @@ from fractions import Fraction
 from math import comb, factorial, prod
 
 from kvverify.export import expression
-from kvverify.export.expression import Expression, Number, Power, at_most, below, total, wrap
+from kvverify.export.expression import Expression, Inequality, Number, Power, at_most, below, total, wrap
 from kvverify.export.facts import Case, Fact
 from kvverify.kernel.document import Malformed, OverLimit, integer, rational, short, strings
 
@@ -29,6 +29,7 @@ def comparison(case: Case) -> Fact:
     if max(len(lines), len(claims)) > _LINES:
         raise OverLimit(f"limit: a program of more than {_LINES} lines is not written out")
     values: list[tuple[Expression, int]] = []
+    defined: list[Inequality] = []
 
     def value(word: str) -> tuple[Expression, int]:
         if word[:1] != "@":
@@ -44,6 +45,7 @@ def comparison(case: Case) -> Fact:
         nodes = 1 + sum(size for _, size in operands)
         if nodes > _NODES:
             raise OverLimit(f"limit: a number of more than {_NODES} operations is not written out")
+        defined += _defined(operation, [x for x, _ in operands])
         values.append((_applied(f"program[{i}]", operation, [x for x, _ in operands]), nodes))
     for i, claim in enumerate(claims):
         left, sign, right = [*claim.split(" "), "", ""][:3]
@@ -51,8 +53,21 @@ def comparison(case: Case) -> Fact:
             raise Malformed(f"holds[{i}]: expected < or <=, found {short(sign)!r}")
         relation = (below if sign == "<" else at_most)(value(left)[0], value(right)[0])
         case.leaf(f"holds_{i}", f"holds[{i}]: left {sign} right", relation)
-    case.kept("divisors are not 0, logarithms are of positive numbers, roots of numbers that are not negative")
+    if defined:
+        asked = "squares of divisors and arguments of logarithms above 0, arguments of roots at least 0"
+        case.leaf("defined", asked, *defined)
     return Held()
+
+
+def _defined(operation: str, x: list[Expression]) -> list[Inequality]:
+    """What the operation asks of its operands, as inequalities."""
+    if operation == "quotient" and len(x) == 2:
+        return [below(0, x[1] * x[1])]
+    if operation == "power" and len(x) == 2 and isinstance(x[1], Number) and x[1].value < 0:
+        return [below(0, x[0] * x[0])]
+    if operation in ("ln", "log2"):
+        return [below(0, x[0])] if x else []
+    return [at_most(0, x[0])] if operation == "sqrt" and x else []
 
 
 def _applied(where: str, operation: str, x: list[Expression]) -> Expression:

@@ -27,7 +27,7 @@ def controls() -> tuple[Control, ...]:
             "sum 1 2 3; product @0 @0 1/6; difference @1 10; quotient 7 @2; power @3 -3; binomial 7 3; "
             "binomial-tail 9 4; factorial 5; exp 1; ln 5; log2 5; sqrt 5; exp 0; log2 1/8; sqrt 4/9"
         ), "@4 <= -64/343", "-64/343 <= @4", "34 < @5", "@5 < 36", "@6 <= 256", "256 <= @6", "119 < @7", "@7 < 121",
-            "2 < @8", "@8 < 3", "1 < @9", "@9 < 2", "@10 < 3", "2 < @11", "0 < @12", "@13 < -2", "@14 < 3/4",
+            "2 < @8", "@8 < 3", "1 < @9", "@9 < 2", "@10 < 3", "3/2 < @11", "1/2 < @12", "@13 < -5/2", "@14 < 3/4",
             "@10 < @8"),
         compared("signs of powers", "difference 1 3; power @0 3; power @0 2; sqrt 2; difference 1 @3; power @4 3; "
                  "power @4 4; power @3 100; power 101/100 5000; difference @4 1/2; power @9 2; power -3 -1",

@@ -20,7 +20,7 @@ from kvverify.report.explain.template import Lemma, When
 from tests.report.explained import ROOT, control_pages, every_certificate, explained
 
 NUMBER = re.compile(r"-?[0-9]+(/[0-9]+)?\Z")
-ROWS = 32  # of a longer list the first and the last ones are shown
+ROWS, ENTRIES = 32, 64  # of a longer list, or histogram, the first and the last ones are shown
 
 
 def lemmas() -> Iterator[Lemma]:
@@ -31,7 +31,7 @@ def lemmas() -> Iterator[Lemma]:
 def leaves(value: Any) -> Iterator[str]:
     """Every number of a step's fields that a page shows, those of rows as well."""
     if isinstance(value, dict):
-        for key, part in value.items():
+        for key, part in shown(value):
             if NUMBER.match(key):
                 yield key
             yield from leaves(part)
@@ -40,6 +40,14 @@ def leaves(value: Any) -> Iterator[str]:
             yield from leaves(part)
     else:
         yield from (word for word in value.split(" ") if NUMBER.match(word))
+
+
+def shown(node: dict[str, Any]) -> list[tuple[str, Any]]:
+    """An object's entries; of a long histogram the first and the last ones."""
+    if len(node) <= ENTRIES:
+        return list(node.items())
+    entries = sorted(node.items(), key=lambda entry: int(entry[0]))
+    return [*entries[: ENTRIES // 2], *entries[-ENTRIES // 2 :]]
 
 
 # The rules' words
