@@ -52,13 +52,22 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Table:
+    """Computed figures of a row, as they are printed."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class Claim:
     """A row. ``record``: the claim as recorded in the ledger, in its words. ``units``: bits or words, and of what.
 
     ``theorem``: its number in the paper, None when unsure. ``threshold`` computes from which sizes on it says
-    something. ``finding``: one sentence on what was found. ``measured``: figures of runs, which carry no status. Lemmas
-    name the claims that they carry themselves (``kvverify.lemmas``); ``lemmas`` adds others by id. Raises ValueError
-    where the row contradicts itself.
+    something. ``finding``: one sentence on what was found. ``measured``, ``table``: figures, which carry no status.
+    Lemmas name the claims that they carry themselves (``kvverify.lemmas``); ``lemmas`` adds others by id. Raises
+    ValueError where the row contradicts itself.
     """
 
     id: str
@@ -76,6 +85,7 @@ class Claim:
     theorem: str | None = None
     lemmas: tuple[str, ...] = ()
     measured: tuple[str, ...] = ()
+    table: Callable[[], Table] | None = None
 
     def __post_init__(self) -> None:
         if faults := self._faults():

@@ -6,6 +6,7 @@ from fractions import Fraction
 from itertools import count
 from math import ceil
 
+from kvverify.claims import tables
 from kvverify.claims.base import Certificate, Claim, Reading
 from kvverify.claims.evidence import arithmetic, attention, instances, projections
 
@@ -190,6 +191,7 @@ C4 = Claim(
         ),
     ),
     threshold=lambda: _first_matrix(2, 2),
+    table=tables.dimensions,
     certificates=(
         Certificate("kerdock-16", "n = 256, d = 16", attention.state),
         Certificate("kerdock-64", "n = 4096, d = 64", attention.state, {"keys": "kerdock(64)"}),
@@ -251,6 +253,7 @@ C5 = Claim(
         ),
     ),
     threshold=lambda: f"compression beyond {attention.cache_factor(16)} times at 16 bits a scalar",
+    table=tables.words,
     certificates=(
         Certificate("fp16", "32 n d bits over the bound: 60.2 to a tenth, rounded down", arithmetic.cache_ratio),
         Certificate("int4", "8 n d bits over the bound", arithmetic.cache_ratio, {"key_bits": 4, "value_bits": 4}),

@@ -108,6 +108,10 @@ def _section(entry: Entry) -> str:
         parts.append("\n".join([*head, *(_line(found) for found in entry.found)]))
     if entry.lemmas:
         parts.append(f"Lemmas ([lemmas.md](lemmas.md)): {', '.join(f'`{name}`' for name in entry.lemmas)}.")
+    if claim.table is not None:
+        table = claim.table()
+        lines = (table.head, tuple("---:" for _ in table.head), *table.rows)
+        parts += [f"{_plain(table.title)}:", "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)]
     if claim.measured:
         parts.append("Measured, which proves nothing: " + " ".join(_plain(text) for text in claim.measured))
     return "\n\n".join(parts)

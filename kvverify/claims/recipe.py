@@ -68,7 +68,9 @@ def built(certificate: Certificate, given: Mapping[str, Any]) -> Node:
             raise Incomplete(f"{certificate.name} takes more than {SECONDS} seconds for these parameters")
         outcome, content = receive.recv()
     except EOFError:
-        raise Incomplete(f"{certificate.name} needs more than {MEMORY >> 30} GiB for these parameters") from None
+        raise Incomplete(
+            f"{certificate.name} ended without an answer: these parameters may need more than {MEMORY >> 30} GiB"
+        ) from None
     finally:
         process.kill()
         process.join()
@@ -80,7 +82,8 @@ def built(certificate: Certificate, given: Mapping[str, Any]) -> Node:
 def _run(send: Connection, build: Callable[..., Node], given: Mapping[str, Any]) -> None:
     """In the process of its own: what the recipe returns, or how it refused."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    most = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most), most))
     try:
         answer: tuple[str, object] = "tree", build(**given)
     except UsageError as error:

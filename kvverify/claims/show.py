@@ -7,7 +7,7 @@ from math import ceil
 from textwrap import fill
 from typing import Any
 
-from kvverify.claims.base import PROVENANCE, STATUSES
+from kvverify.claims.base import PROVENANCE, STATUSES, Table
 from kvverify.claims.ledger import PAPERS, Entry, Found, place
 from kvverify.claims.recipe import parameters
 from kvverify.figures import at_least
@@ -82,8 +82,16 @@ def entry_text(entry: Entry) -> str:
         chosen = [found for found in entry.found if found.certificate.counterexample is wanted]
         parts += [f"{title}:", *(_found_text(found) for found in chosen)] if chosen else []
     parts += [f"Lemmas (kvverify lemmas): {', '.join(entry.lemmas)}"] if entry.lemmas else []
+    lines = _aligned(claim.table()) if claim.table else []
     parts += ["Measured, which proves nothing:", *(f"- {text}" for text in claim.measured)] if claim.measured else []
-    return "\n".join(fill(part, _WIDTH, subsequent_indent="  ", break_on_hyphens=False) for part in parts)
+    filled = [fill(part, _WIDTH, subsequent_indent="  ", break_on_hyphens=False) for part in parts]
+    return "\n".join([*filled, *lines])
+
+
+def _aligned(table: Table) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
+    lines = (table.head, *table.rows)
+    return [table.title, *("  ".join(f"{c:>{w}}" for c, w in zip(line, widths, strict=True)) for line in lines)]
 
 
 def said(found: Found) -> str:

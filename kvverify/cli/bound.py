@@ -92,8 +92,10 @@ def certify(
     from kvverify.report.bounds import Sides, bound_json, bound_text
 
     apart(output, keys, queries, ledger)
+    defaults = (failure, body, inputs, kv_heads, layers)
     if claim is not None:
-        if any((tokens, head_dim, key_dim, value_dim, tolerance, relative, max_logit, keys, queries)):
+        class_of = (tokens, head_dim, key_dim, value_dim, tolerance, relative, max_logit, keys, queries, layer, head)
+        if any(word is not None for word in (*class_of, query_head)) or defaults != ("1/10", "cube", "real", "1", "1"):
             raise UsageError(f"{claim} is a row of the ledger: its parameters are given as --set name=value")
         certify_claim(claim, artefact, settings or [], ledger, output, as_json)
         return

@@ -90,6 +90,8 @@ def test_certify_a_row(tmp_path: Path) -> None:
     (("HO-9", "--set", "entry=a,b"), 2, "entry: 'a' is no number"),
     (("HO-8", "--set", "window=1"), 2, "window: 1 given"),
     (("HO-8", "--tokens", "4"), 2, "parameters are given as --set"),
+    (("HO-8", "--failure", "1/5"), 2, "parameters are given as --set"),
+    (("HO-8", "--head", "0"), 2, "parameters are given as --set"),
     (("--set", "n=3"), 2, "go with a row of the ledger"),
     (("C1", "--ledger", "absent.py"), 2, "absent.py: no such file"),
 ])  # fmt: skip
@@ -129,7 +131,7 @@ def dying(tokens: int = 1) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("build", "why"), [
-    (endless, "more than 1 seconds"), (hungry, "MemoryError"), (dying, "needs more than"),
+    (endless, "more than 1 seconds"), (hungry, "MemoryError"), (dying, "ended without an answer"),
 ])  # fmt: skip
 def test_a_recipe_runs_within_limits(build: Any, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "SECONDS", 1)

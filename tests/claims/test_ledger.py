@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from fractions import Fraction
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from kvverify.claims import tables
 from kvverify.claims.base import PROVENANCE, STATUSES, Certificate, Claim, Reading
 from kvverify.claims.evidence import attention
 from kvverify.claims.ledger import CLAIMS, PAPERS, Entry, find, judge, ledger, place
@@ -223,3 +225,25 @@ def test_numbers_of_the_record() -> None:
     tree = {one.name: one.build(**one.given) for one in find("SG-5", CLAIMS).certificates}
     saves, does_not = (tree[name]["statement"]["holds"][-1].split()[1] for name in ("saves", "does-not"))
     assert (saves, does_not) == ("<", "<=")
+
+
+def test_tables_from_the_formulas() -> None:
+    for error, reach, papers, sharp, product, equal, best in tables.savings().rows:
+        eps, x = float(Fraction(error)), float(Fraction(reach))
+        inner = 200 / (eps / (2 + eps)) ** 2
+        t, s = math.ceil(inner * math.sinh(x) ** 2), math.ceil(inner * 64 - 1e-6)
+        assert (papers, sharp, product) == (f"{math.ceil(inner * math.exp(2 * x)):,}", f"{t:,}", f"{s:,}")
+        assert equal == f"{(2 * s + t + 1) // 2 + 1:,}"
+        assert int(best.replace(",", "")) < int(equal.replace(",", ""))
+    bits = 1 + 0.1 * math.log2(0.1) + 0.9 * math.log2(0.9)
+    widths = (16, 8, 4, 2, 1)
+    assert [row[-1] for row in tables.words().rows] == [f"{math.floor(20 * p / bits) / 10:.1f}" for p in widths]
+    for row in tables.dimensions().rows:
+        n, papers, _, signs, kerdock, cube, plane = (int(cell.replace(",", "")) for cell in row)
+        assert papers == math.ceil(4 * math.log(n) / (0.49**2 / 2 - 0.49**3 / 3))
+        assert cube == math.ceil(math.log2(n))
+        assert kerdock**2 >= n > (kerdock // 4) ** 2
+        assert plane == 2
+        close = sum(math.comb(signs, k) for k in range(signs + 1) if 2 * k < 0.51 * signs)
+        assert math.comb(n, 2) * close < 2**signs
+    assert "Dimension that n keys need" in entry_text(ENTRIES["C4"])

@@ -1,0 +1,72 @@
+"""Tables of the ledger, computed by the searches behind the certificates; ``certify ID --set`` certifies one cell."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from kvverify.claims.base import Node, Table
+from kvverify.claims.evidence import attention, projections, subgen
+
+_SIZES = (16, 64, 256, 1024, 4096)
+_WORDS = (("fp16", 16), ("8 bits", 8), ("4 bits", 4), ("2 bits", 2), ("1 bit", 1))
+_ERRORS, _REACHES = (Fraction(1), Fraction(1, 2), Fraction(1, 10)), (Fraction(1, 4), Fraction(1), Fraction(2))
+
+
+def dimensions() -> Table:
+    """C4: what n keys need, eps = 49/100 where keys are random."""
+    found = [projections.dimensions(tokens) for tokens in _SIZES]
+    names = ("papers", "gaussian", "signs", "kerdock", "hypercube", "paraboloid")
+    return Table(
+        "Dimension that n keys need (random ones: the least at which a union bound gives existence, eps = 49/100)",
+        (
+            "n",
+            "4 ln n/(eps^2/2 - eps^3/3)",
+            "Gaussian, Chernoff",
+            "signs, exact sums",
+            "Kerdock",
+            "hypercube",
+            "paraboloid",
+        ),
+        tuple((f"{row.tokens:,}", *(f"{getattr(row, name):,}" for name in names)) for row in found),
+    )
+
+
+def words() -> Table:
+    """C5: caches of several widths against the bound of INDEX at delta = 1/10."""
+    bound = f"{float(attention.fano_bits(1)):.3f} n d"
+    rows = ((name, f"{2 * bits} n d", bound, attention.cache_factor(bits)) for name, bits in _WORDS)
+    return Table(
+        "Bits against words (delta = 1/10, d_k = d_v = d)",
+        ("keys and values of", "cache in bits", "bound in bits", "compression not excluded, up to"), tuple(rows),
+    )  # fmt: skip
+
+
+def savings() -> Table:
+    """SG-4: slots and break-even at d = 64, one cell, failure 1/100."""
+    rows = []
+    for error in _ERRORS:
+        for reach in _REACHES:
+            equal, best = subgen.sizes(error, reach), subgen.best_split(error, reach)
+            papers, sharp, product = (_right(equal, place) for place in (0, 2, 4))
+            cells = str(error), str(reach), *(f"{n:,}" for n in (papers, sharp, product, _tokens(equal), _tokens(best)))
+            rows.append(cells)
+    return Table(
+        "Slots, and the least n at which words are saved (d = 64, one cell, failure 1/100 by Chebyshev)",
+        ("eps", "delta r", "t as recorded", "t by sinh^2", "s", "n, equal split", "n, best split"), tuple(rows),
+    )  # fmt: skip
+
+
+def saving_from(error: Fraction = Fraction(1), reach: Fraction = Fraction(1, 4)) -> int:
+    """The least number of tokens at which SG-4 saves words, equal split, d = 64, one cell."""
+    return _tokens(subgen.sizes(error, reach))
+
+
+def _right(tree: Node, place: int) -> int:
+    """The right side of a relation, which is a whole number."""
+    return int(tree["statement"]["holds"][place].split()[2])
+
+
+def _tokens(tree: Node) -> int:
+    """n of the relation ".. < 2 n": the largest number that a certificate of sizes doubles."""
+    lines = [line.split() for line in tree["statement"]["program"] if line.startswith("product 2 ")]
+    return max(int(line[2]) for line in lines if line[2].isdecimal())
