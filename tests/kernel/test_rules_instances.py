@@ -64,6 +64,11 @@ def test_the_words_are_those_of_the_tokens_that_the_next_step_sees() -> None:
         assert claimed == (2 * min(many - 1, tokens) + 1) * dim
         less = changed(running_sum(tokens, many, dim), "statement", "right_words_at_most", to=str(claimed - 1))
         rejected(less, "right_words_at_most", "equal")
+        for side in ("left", "right"):
+            field = f"{side}_words_at_most"
+            words = int(running_sum(tokens, many, dim)["steps"][0]["gives"][field])
+            fewer = changed(running_sum(tokens, many, dim), "steps", 0, "gives", field, to=str(words - 1))
+            rejected(fewer, f"words kept between steps <= {field}", "equal")
     recorded = changed(running_sum(7, 3, 2), "statement", "right_words_at_most", to=str((2 * 3 + 1) * 2))
     assert check(recorded).verdict is Verdict.VALID
 
@@ -178,8 +183,13 @@ def test_inputs_differ_where_it_is_listed_only() -> None:
     rejected(changed(tree, "statement", "may_differ", to=[]), "listed entries only", "answers")
     rejected(changed(tree, "statement", "may_differ", to=["keys 1 1"]), "listed entries only", "answers")
     rejected(changed(tree, "statement", "second", "query", to="1 2"), "listed entries only", "answers")
-    more = changed(tree, "statement", "may_differ", to=["keys 1 0", "query 0", "values 2 1"])
-    assert check(more).verdict is Verdict.VALID
+    everything = [
+        "query 0",
+        "query 1",
+        *(f"{part} {i} {j}" for part in ("keys", "values") for i in range(3) for j in (0, 1)),
+    ]
+    for listed in (["keys 1 0", "query 0", "values 2 1"], everything):
+        assert check(changed(tree, "statement", "may_differ", to=listed)).verdict is Verdict.VALID
 
 
 OUT_OF_RANGE: list[tuple[str, tuple[str, ...], Any, str]] = [
