@@ -23,7 +23,7 @@ from tests.cli.conftest import Seal
 from tests.conftest import needs
 
 COMMANDS = [
-    "audit", "bound", "capture", "certify", "check", "explain", "export", "lemmas", "map", "new-compressor",
+    "audit", "bound", "capture", "certify", "check", "cover", "explain", "export", "lemmas", "map", "new-compressor",
     "quickstart", "replay",
 ]  # fmt: skip
 
