@@ -80,7 +80,7 @@ C2 = Claim(
     "strict inequality.",
     units="bits of state between Alice's last token and Bob's.",
     status="verified",
-    finding="Sharp for 0/1 values; the gap has to exceed ln(n - 1) + ln((1 + eta)/(1 - eta)), times the scale.",
+    finding="Sharp for 0/1 values; a gap above scale times (ln(n - 1) + ln((1 + eta)/(1 - eta))) is enough.",
     readings=(
         Reading("relative tolerance eta", "verified", ("relative", "orthogonal")),
         Reading("exact answers, eta = 0 and delta = 0: all n d bits", "verified", ("exact",)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import ceil
 
+from kvverify.claims import tables
 from kvverify.claims.base import Certificate, Claim, Reading
 from kvverify.claims.evidence import arithmetic, attention, covers
 from kvverify.claims.evidence import subgen as subgen_sizes
@@ -64,7 +65,7 @@ HO2 = Claim(
         Reading(
             "C with ln((1 + eta)/(1 - eta)) and the scale in it: the budget is part of the statement",
             "repaired",
-            ("kerdock", "eta-nine-tenths", "displayed-half"),
+            ("kerdock", "gap", "gap-scaled", "eta-nine-tenths", "displayed-half"),
         ),
         Reading(
             "C = 2 ln n/(1 - 2 eps) whatever eta is, as a bound that suffices for every n >= 2",
@@ -77,6 +78,13 @@ HO2 = Claim(
         Certificate("kerdock", "n = 256, d = 16, eta = 1/2", attention.state, {"body": "ball"}),
         Certificate("hypercube", "n = 16, d = 4 = log2 n", attention.state, {"keys": "hypercube(4)"}),
         Certificate("paraboloid", "n = d = 2", attention.state, {"keys": "paraboloid(2,2)"}),
+        Certificate("gap", "n = 256, eta = 1/2, scale 1: the gap ln 255 + ln 3, to a hundredth", attention.gap),
+        Certificate(
+            "gap-scaled",
+            "the same at scale sqrt 16: four times as large",
+            attention.gap,
+            {"scale_square": Fraction(16)},
+        ),
         Certificate(
             "eta-nine-tenths",
             "n = 256, d = 16, eta = 9/10: the budget grows with ln((1 + eta)/(1 - eta))",
@@ -168,6 +176,7 @@ HO4 = Claim(
         ),
     ),
     threshold=_paraboloid,
+    table=tables.budgets,
     certificates=(
         Certificate("plane", "n = 8 in the plane, d = 2", attention.state, {"keys": "paraboloid(8,2)", "body": "ball"}),
         Certificate("plane-every-n", "base 7 separates every n at d = 2", arithmetic.paraboloid_base),

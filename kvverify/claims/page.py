@@ -125,7 +125,7 @@ def _line(found: Found) -> str:
 
 def _plain(text: str) -> str:
     """Text of a row as Markdown: its signs are no markup."""
-    for sign in ("\\", "*", "_", "<", "^"):
+    for sign in ("\\", "*", "_"):
         text = text.replace(sign, f"\\{sign}")
     return text
 

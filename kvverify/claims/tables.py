@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import log, log2
 
 from kvverify.claims.base import Node, Table
 from kvverify.claims.evidence import attention, projections, subgen
 
+_DIMENSIONS = (1, 2, 4, 8, 16, 32, 64)
 _SIZES = (16, 64, 256, 1024, 4096)
 _WORDS = (("fp16", 16), ("8 bits", 8), ("4 bits", 4), ("2 bits", 2), ("1 bit", 1))
 _ERRORS, _REACHES = (Fraction(1), Fraction(1, 2), Fraction(1, 10)), (Fraction(1, 4), Fraction(1), Fraction(2))
@@ -29,6 +31,32 @@ def dimensions() -> Table:
         ),
         tuple((f"{row.tokens:,}", *(f"{getattr(row, name):,}" for name in names)) for row in found),
     )
+
+
+def budgets() -> Table:
+    """HO-4: norm budgets |q||k|/scale at which the cube's corners separate at eta = 1/2, and what C4 allows there."""
+    rows = []
+    for dim in _DIMENSIONS:
+        budget = Fraction(attention.state(f"hypercube({dim})", body="ball")["statement"]["max_logit"])
+        most = _most_keys(float(budget))
+        shown = f"{most}" if most < 10**6 else f"about 2^{log2(most):.1f}"
+        rows.append((str(dim), f"2^{dim}", f"{float(budget):.2f}", f"{float(budget) / dim:.2f}", shown))
+    return Table(
+        "Norm budgets R, eta = 1/2: tokens of the cube's corners, and the most that any keys separate at that R",
+        ("d", "tokens", "R", "R/d", "any keys, at most"), tuple(rows),
+    )  # fmt: skip
+
+
+def _most_keys(budget: float) -> int:
+    """The largest n with ln(3 (n - 1)) < R n/(n - 1), in floats: of n >= 3 one side grows, the other falls."""
+    low, high = 2, 4
+    while log(3 * (high - 1)) < budget * high / (high - 1):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        holds = log(3 * (middle - 1)) < budget * middle / (middle - 1)
+        low, high = (middle, high) if holds else (low, middle)
+    return low
 
 
 def words() -> Table:

@@ -134,6 +134,9 @@ def test_counting_by_brute_force() -> None:
     (attention.counted, {"bits": 0}, "bits: 0 given"),
     (attention.counted, {"bits": 1 << 20}, "bits: 1048576 given"),
     (attention.flat, {"relative": Fraction(1)}, "relative"),
+    (attention.gap, {"tokens": 1}, "n >= 2 is needed, 1 was given"),
+    (attention.gap, {"relative": Fraction(1)}, "eta < 1"),
+    (attention.gap, {"scale_square": Fraction(0)}, "a scale"),
     (attention.flat, {"tokens": 1}, "tokens: 1 given"),
     (attention.enough, {"tolerance": Fraction(0)}, "tolerance"),
     (covers.ball, {"radius": Fraction(0)}, "radius: 0 given"),
@@ -141,6 +144,20 @@ def test_counting_by_brute_force() -> None:
 def test_hypotheses_are_named(build: Any, given: dict[str, Any], hypothesis: str) -> None:
     with pytest.raises(UsageError, match=hypothesis):
         build(**given)
+
+
+def test_the_gap() -> None:
+    for tokens, relative, scale_square in (
+        (256, HALF, 1),
+        (256, HALF, 16),
+        (2, Fraction(0), 1),
+        (10, Fraction(9, 10), 3),
+    ):
+        tree = attention.gap(tokens, relative, Fraction(scale_square))
+        assert check(tree).verdict is Verdict.VALID
+        stated = float(Fraction(tree["statement"]["holds"][0].split()[2]))
+        least = math.sqrt(scale_square) * math.log((tokens - 1) * (1 + relative) / (1 - relative))
+        assert least < stated <= least + 0.01 + 1e-12
 
 
 def test_windows_and_figures() -> None:

@@ -246,4 +246,11 @@ def test_tables_from_the_formulas() -> None:
         assert plane == 2
         close = sum(math.comb(signs, k) for k in range(signs + 1) if 2 * k < 0.51 * signs)
         assert math.comb(n, 2) * close < 2**signs
+    for dim, _, budget, _, most in tables.budgets().rows:
+        logit = Fraction(attention.state(f"hypercube({dim})")["statement"]["max_logit"])
+        assert budget == f"{float(logit):.2f}"
+        if most.isdecimal():
+            n = int(most)
+            assert n >= 2 ** int(dim)
+            assert math.log(3 * (n - 1)) < float(budget) * n / (n - 1) + 0.01
     assert "Dimension that n keys need" in entry_text(ENTRIES["C4"])

@@ -14,7 +14,7 @@ from kvverify.bounds.candidate import Candidate, unit
 from kvverify.bounds.ceiling import ceiling
 from kvverify.bounds.certificate import build
 from kvverify.bounds.steps import Node, down, leak_steps, log2_up, step
-from kvverify.claims.evidence.program import comparison, term
+from kvverify.claims.evidence.program import comparison, ln, sqrt, term, threshold, within
 from kvverify.codes import by_name
 from kvverify.errors import UsageError
 from kvverify.kernel import document
@@ -87,6 +87,22 @@ def counted(bits: int = 16, failure: Fraction = TENTH) -> Node:
         )
     last = step("bits", "counting", {"reading": "reading"}, {}, {"bits_at_least": str(most)})
     return document.build(replace(problem, value_dim=1).statement(most), [*steps, last])
+
+
+def gap(
+    tokens: int = 256,
+    relative: Fraction = HALF,
+    scale_square: Fraction = Fraction(1),
+    step: Fraction = Fraction(1, 100),
+) -> Node:
+    """C2, HO-2: the least multiple of ``step`` above scale (ln(n - 1) + ln((1 + eta)/(1 - eta))), enough as the gap
+    between <q_i, k_i> and every other <q_i, k_l>. Raises UsageError that names the hypothesis.
+    """
+    within(tokens >= 2, "n >= 2", tokens)
+    within(0 <= relative < 1, "0 <= eta < 1", relative)
+    within(scale_square > 0 and step > 0, "a scale and a step above 0", (scale_square, step))
+    least = sqrt(scale_square) * ln((tokens - 1) * (1 + relative) / (1 - relative))
+    return comparison(*threshold(lambda k: least < term(k * step), 0)[1])
 
 
 def flat(tokens: int = 16, relative: Fraction = HALF) -> Node:
