@@ -36,11 +36,12 @@ class Form:
     name: str
     count: int
     shrink: Fraction | None = None
-    points: Mapping[str, object] | None = None
+    points: Mapping[str, Any] | None = None
 
     def step(self, side: str) -> dict[str, Any]:
         """The certificate's step; ``side`` is at-least or at-most."""
-        rule, given = f"cover-{side}", {"form": self.name}
+        rule = f"cover-{side}"
+        given: dict[str, Any] = {"form": self.name}
         if self.points is not None:
             rule, given = self.name, dict(self.points)
         elif self.shrink is not None:

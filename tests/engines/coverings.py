@@ -196,7 +196,7 @@ def _shells(dim: int, ratio: Any, shrink: Any) -> Interval:
 
 
 def _floor(x: Interval) -> int:
-    low, high = int(x.low), int(x.high)  # cut off, which is exact; x is above 0
+    low, high = (int(mpq(end) // 1) for end in (x.low, x.high))  # operations on mpfr round
     if low != high:
         raise Wide("a whole number")
     return low
