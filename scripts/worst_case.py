@@ -18,9 +18,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import worst_compared  # noqa: F401
 import worst_covers  # noqa: F401
 import worst_exact  # noqa: F401
 import worst_files  # noqa: F401  (registers its cases)
+import worst_nets  # noqa: F401
 import worst_secrets  # noqa: F401
 from worst_certificates import CASES
 
@@ -31,12 +33,15 @@ from kvverify.kernel.document import short, write_bytes
 from kvverify.kernel.rules import (
     RULES,
     codes,
+    comparison,
     covering,
     information,
     instances,
+    nets,
     packed,
     payload,
     points,
+    polynomials,
     precondition,
     quantiser,
     reed_muller,
@@ -53,7 +58,7 @@ BUILD = """
 import json, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
-import worst_covers, worst_exact, worst_files, worst_secrets
+import worst_compared, worst_covers, worst_exact, worst_files, worst_nets, worst_secrets
 from worst_certificates import CASES
 tree = CASES[sys.argv[3]](Path(sys.argv[4]))
 (Path(sys.argv[4]) / "certificate.json").write_text(json.dumps(tree, separators=(",", ":")))
@@ -113,13 +118,22 @@ def limits() -> list[tuple[str, object]]:
         ("bits of the unit of scores, a power of two of up to eight times as many beside", packed._UNIT_BITS),
         ("rows of an exact elimination", volume.MAX_EXACT), ("rows that are preconditioned", precondition.MAX_ROWS),
         ("bits of a quantised token", quantiser.MAX_TOKEN_BITS),
-        ("dimensions of a covering number", covering.MAX_DIM),
+        ("dimensions of a covering number", covering.MAX_DIM), ("dimensions of a net", nets.MAX_DIMENSION),
+        ("bits of a coordinate of a net", nets.MAX_BITS),
+        ("squares, and sums with squares at a time, of a lattice", nets.MAX_STATES),
         ("tokens of a stream that is sampled", sampling.MAX_TOKENS), ("bits of a weight", sampling.MAX_WEIGHT_BITS),
         ("bits of a value, of at most 64 coordinates", sampling.MAX_VALUE_BITS),
         ("bits of the number of outcomes, whose work is then charged", sampling.MAX_STATE_BITS),
         ("entries of a matrix of explicit inputs", instances.MAX_ENTRIES),
         ("bits of such an entry", instances.MAX_ENTRY_BITS),
         ("bits by which powers of a base differ", instances.MAX_POWER_BITS),
+        ("lines of a program of numbers, and comparisons", comparison.MAX_LINES),
+        ("operands of a line", comparison.MAX_OPERANDS),
+        ("bits of a number of a program that is kept exactly", comparison.EXACT_BITS),
+        ("bits above and below the point of any number of a program", comparison.MAX_MAGNITUDE),
+        ("factorial", comparison.MAX_FACTORIAL), ("upper index of a sum of binomials", comparison.MAX_TAIL),
+        ("degree of a polynomial", polynomials.MAX_DEGREE), ("its elevation", polynomials.MAX_ELEVATION),
+        ("pieces of its interval", polynomials.MAX_PIECES),
     ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from math import isqrt, lcm
 from typing import Any
 
 import numpy as np
-from flint import arb, fmpq, fmpz_mat, fmpz_poly
+from flint import arb, fmpq, fmpz, fmpz_mat, fmpz_poly
 
 from kvverify.crosscheck.covering import Cover, Covering
 from kvverify.crosscheck.facts import Rule
@@ -75,8 +75,9 @@ def _whole_ball(goal: Cover, points: list[_Point], simplices: list[list[int]]) -
     for simplex in simplices:
         lifted = [([below * below, *(2 * below * x for x in row)], sum(x * x for x in row)) for row, below in
                   (points[i] for i in simplex)]  # fmt: skip
-        t, *centre = _solved(lifted)
-        must(t + sum((x * x for x in centre), fmpq(0)) <= reach, "circumradius <= ball_radius")
+        below, (t, *centre) = _solved(lifted)
+        square = fmpq(t * below + sum((x * x for x in centre), fmpz(0)), below * below)
+        must(square <= reach, "circumradius <= ball_radius")
     for face, many in zip(*_chain([*_boundaries(simplices)]), strict=True):
         vertices = [points[i] for i in ((face[1], face[0], *face[2:]) if many < 0 else face)]
         stretch = _plane(vertices)
@@ -99,14 +100,15 @@ def _floor(x: fmpq) -> int:
 
 def _plane(rows: list[_Point]) -> fmpq:
     """|a|^2 for the plane a.x = 1 through positively oriented points."""
-    return sum((x * x for x in _solved(rows)), fmpq(0))
+    below, scaled = _solved(rows)
+    return fmpq(sum((x * x for x in scaled), fmpz(0)), below * below)
 
 
-def _solved(rows: list[_Point]) -> list[fmpq]:
-    left = fmpz_mat([row for row, _ in rows])
-    must(left.det() > 0, "facets and simplices are positively oriented")
-    solved = left.solve(fmpz_mat([[below] for _, below in rows]))
-    return [solved[i, 0] for i in range(len(rows))]
+def _solved(rows: list[_Point]) -> tuple[fmpz, list[fmpz]]:
+    """(below, x) with A x = below * b, for the rows of A, of positive determinant, and b."""
+    must(fmpz_mat([row for row, _ in rows]).det() > 0, "facets and simplices are positively oriented")
+    reduced, below, _ = fmpz_mat([[*row, right] for row, right in rows]).rref()
+    return below, [reduced[i, len(rows)] for i in range(len(rows))]
 
 
 def _boundaries(simplices: list[list[int]]) -> Iterator[tuple[Any, Any]]:

@@ -235,6 +235,23 @@ def test_limits_are_incomplete() -> None:
     assert check(document.build(claim, [step])).verdict is Verdict.INCOMPLETE
 
 
+def test_work_and_memory_are_bounded_before_they_are_spent() -> None:
+    shape = nets.cross(3)
+    (step,) = shape.steps()
+    claim = {**shape.claim(), "dim": "30"}
+    point = " ".join([str(1 << 255), *["0"] * 29, str(1 << 255)])
+    many = {"points": [point], "simplices": [" ".join(["0"] * 30)] * 700}
+    pairs = {"points": [point], "simplices": [], "orthoplexes": [" ".join(["0"] * 58)]}
+    for given in (many, pairs):
+        assert "units of work" in check(document.build(claim, [{**step, "given": given}])).reason
+    half = [Fraction(1, 2)] * 3
+    for word, scale, shift in (("Z", Fraction(1, 1 << 9), half), ("A*", Fraction(1, 128), [*half, Fraction(1, 3)])):
+        given = {"lattice": word, "scale": str(scale), "shift": [str(x) for x in shift]}
+        lattice = {"id": "a", "rule": "lattice-points", "uses": {}, "given": given, "gives": {"at_most": "9"}}
+        result = check(document.build(nets.solid(3).claim(), [lattice]))
+        assert (result.verdict, result.reason[:5]) == (Verdict.INCOMPLETE, "limit")
+
+
 def test_linear_systems_against_fractions() -> None:
     rng = np.random.default_rng(0)
     for size, trial in product(range(1, 7), range(30)):

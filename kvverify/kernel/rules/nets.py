@@ -25,6 +25,7 @@ from kvverify.kernel.rules.covering import Cover, Covering
 MAX_DIMENSION = 32
 MAX_BITS = 256  # of a coordinate's numerator or denominator
 MAX_STATES = 1 << 19  # different sums of squares at a time, of a lattice
+RIDGE = 64  # work for a face that is kept, which bounds the memory as well
 
 Row = tuple[int, ...]
 Near = Callable[[Row, int, int], bool]
@@ -98,8 +99,8 @@ def fan(context: Context, points: list[Row], simplices: list[Row], pairs: list[R
     ..), and each is the union of the simplices from its centre to its own facets.
     """
     size = len(points[0]) - 1
-    each = size**3 * _lanes(points, size) // 4 + 4 * size * size
-    context.charge(len(simplices) * each + len(pairs) * (2 * each + (4 * size << size)))
+    each = size**3 * _lanes(points, size) // 4
+    context.charge(len(simplices) * (each + RIDGE * size) + len(pairs) * (2 * each + (RIDGE << size - 1)))
     ridges: Ridges = {}
     for facet in simplices:
         _plane(facet, [points[i] for i in facet], near)
@@ -146,7 +147,7 @@ def _add_face(ridges: Ridges, face: Row, sign: int) -> None:
 def _solid(context: Context, points: list[Row], simplices: list[Row], radius: Fraction, ball_radius: Fraction) -> None:
     """Simplices that fill the ball of that radius up to a shell, every point of it near a vertex."""
     size = len(points[0])
-    context.charge(len(simplices) * (size**3 * _lanes(points, 2 * size) // 4 + 4 * size * size))
+    context.charge(len(simplices) * (size**3 * _lanes(points, 2 * size) // 4 + RIDGE * size))
     squares = [(_square(point), point[-1] ** 2) for point in points]
     p, q = (ball_radius**2).as_integer_ratio()
     ridges: Ridges = {}
