@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import combinations
@@ -215,6 +216,22 @@ def test_a_shipped_net(path: Path) -> None:
 
 def test_all_are_shipped() -> None:
     assert {path.stem for path in SHIPPED} == make_nets().NETS.keys()
+
+
+def test_the_page_has_the_certificates_numbers() -> None:
+    page = (ROOT / "docs" / "proofs" / "nets.md").read_text()
+    found = re.findall(
+        r"^\| `([\w-]+)` \| (sphere|ball), (\d) \| (\d+) \| ([\d.]+) \| ([\d,]+) \| ([\d,]+) \|", page, re.M
+    )
+    assert {row[0] for row in found} == {path.stem for path in SHIPPED}
+    for name, body, dim, points, size, simplices, orthoplexes in found:
+        tree = document.load(ROOT / "certificates" / "covering" / f"nets-{name}.json")
+        claimed, given = tree["statement"], tree["steps"][0]["given"]
+        assert (body, dim, points) == (claimed["body"], claimed["dim"], claimed["at_most"])
+        counts = [len(given["simplices"]), len(given.get("orthoplexes", []))]
+        assert [simplices, orthoplexes] == [f"{count:,}" for count in counts]
+        exact = Fraction(claimed["angle" if body == "sphere" else "ball_radius"])
+        assert 0 <= Fraction(size) - exact < Fraction(1, 10**6)
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from cmath import phase
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
-from itertools import product
+from itertools import combinations, pairwise, product
+from math import pi
 from typing import Any
 
 import numpy as np
@@ -200,6 +202,27 @@ def test_the_count_is_of_points_that_are_used(dim: int) -> None:
     assert "points of the net" in check(fewer).reason
     claim = {**shape.claim(), "at_most": str(shape.used - 1)}
     assert "at_most >= what the steps prove" in check(document.build(claim, [step])).reason
+
+
+def test_every_set_of_edges_of_five_points_on_the_circle() -> None:
+    """All of them: what is accepted goes round once or twice and has no gap; one way round is always found."""
+    shape = nets.rounded_polygon()
+    points = [complex(x, y) for x, y in shape.points]
+    edges = [nets.positive(shape.points, pair) for pair in combinations(range(5), 2)]
+    accepted = 0
+    for chosen in product((False, True), repeat=len(edges)):
+        facets = tuple(edge for edge, taken in zip(edges, chosen, strict=True) if taken)
+        if not facets:
+            continue
+        candidate = replace(shape, simplices=facets, angle=Fraction(3, 2))
+        if check(candidate.tree()).verdict is Verdict.VALID:
+            accepted += 1
+            used = sorted(phase(points[i]) for i in {i for facet in facets for i in facet})
+            gaps = [b - a for a, b in pairwise([*used, used[0] + 2 * pi])]
+            assert max(gaps) / 2 <= 1.5
+            turns = sum(phase(points[j] / points[i]) for i, j in facets)
+            assert round(turns / (2 * pi), 9) in (1, 2)
+    assert accepted >= 3
 
 
 @of_every_dimension
