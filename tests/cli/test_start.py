@@ -23,8 +23,8 @@ from tests.cli.conftest import Seal
 from tests.conftest import needs
 
 COMMANDS = [
-    "audit", "bound", "capture", "certify", "check", "cover", "explain", "export", "lemmas", "map", "new-compressor",
-    "quickstart", "replay",
+    "audit", "bound", "capture", "certify", "check", "claims", "cover", "explain", "export", "lemmas", "map",
+    "new-compressor", "quickstart", "replay",
 ]  # fmt: skip
 
 
