@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import pytest
 from flint import arb
 
 from kvverify.kernel import numbers
+from kvverify.kernel.rules import packed
+from tests.kernel.apply import context
 from tests.kernel.real import ball, exp, log2
 
 SMALL = sorted({Fraction(p, q) for q in range(1, 8) for p in range(1, 40)})
@@ -45,10 +47,23 @@ def test_powers_and_roots_lie_on_their_side(bits: int) -> None:
                 assert numbers.power_upper(z, exponent) >= z**exponent
 
 
+def tables() -> list[int]:
+    """Of the packed exponentials: the three tables, and what they give."""
+    found = packed.Exponentials(context())
+    cells = [-(i * i * 977 << 20) for i in range(60)]
+    parts = [
+        found._coarse,
+        *(packed._table(bits)[::61] for bits in (20, 32)),
+        found.masses(cells, 0),
+        found.entries(cells, 0),
+    ]
+    return [x for part in parts for x in part]
+
+
 POINTS = [Fraction(p, q) for p in (1, 2, 3, 7, 40, 999) for q in (1, 2, 5, 64, 977)]
 UNIT = [x for x in POINTS if x < 1]
 PAIRS = [(eps, share * (1 - eps)) for eps in UNIT[::2] for share in (Fraction(0), *UNIT[1::3], Fraction(1))]
-FROZEN: dict[str, tuple[Callable[[], list[Fraction]], str]] = {
+FROZEN: dict[str, tuple[Callable[[], Sequence[Fraction | int]], str]] = {
     "exp": (
         lambda: [f(s * x) for x in POINTS for s in (1, -1) for f in (numbers.exp_lower, numbers.exp_upper)],
         "fc7469a5a448f6da",
@@ -66,6 +81,7 @@ FROZEN: dict[str, tuple[Callable[[], list[Fraction]], str]] = {
         lambda: [numbers.round_up(x, n) for x in POINTS for n in (3, 128)] + [*map(numbers.round_up, POINTS)],
         "b4749d37555b8bce",
     ),
+    "tables": (tables, "72e0b3ac45f84829"),
     "log2 e": (lambda: [numbers.LOG2_E_UPPER], "a34b824a99230101"),
 }
 

@@ -14,6 +14,7 @@ from kvverify.kernel import tensors
 from kvverify.kernel.context import Absent, Context
 from kvverify.kernel.document import OverLimit
 from kvverify.kernel.facts import Rejected
+from kvverify.kernel.rules import RULES
 from kvverify.kernel.statement import TensorFile
 from kvverify.kernel.tensors import read_matrix
 from tests.kernel.apply import context
@@ -119,3 +120,18 @@ def test_a_header_may_be_as_long_as_the_limit(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(tensors, "MAX_HEADER", length - 1)
     with pytest.raises(Rejected, match="header"):
         read_matrix(here, file, 2)
+
+
+@pytest.mark.parametrize("payload", ["0 1", "0 -1", "3 -1", "0 4", "-4 1", "0 0", "0", "0 1 2"])
+def test_payload_tokens_are_tokens_of_the_file(payload: str, tmp_path: Path) -> None:
+    _, file = file_in(tmp_path, [4, 2])
+    named = {"name": file.name, "sha256": file.sha256, "tensor": file.tensor}
+    here = context(tokens=4, key_dim=2, body="given", budget="own-keys", keys=named, max_logit=99)
+    here.folder = tmp_path
+    given = {"payload": payload, "query_scale": "1", "queries": ["1 0", "0 -1"]}
+    gives = dict.fromkeys(("off_target_at_most", "off_target_squares_at_most", "rest_at_most"), str(10**90))
+    if payload == "0 1":
+        assert RULES["attention-row"](here, {}, given, gives)
+        return
+    with pytest.raises(Rejected):
+        RULES["attention-row"](here, {}, given, gives)

@@ -1,0 +1,117 @@
+"""A step may state exactly what its rule computes, and not the least more: every ``<=`` of a rule at its edge."""
+
+from __future__ import annotations
+
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvverify.kernel import facts
+from kvverify.kernel.check import Verdict, check
+from kvverify.kernel.document import OverLimit
+from kvverify.kernel.facts import Rejected
+from kvverify.kernel.numbers import LOG2_E_UPPER, log_ratio_upper, round_up
+from kvverify.kernel.rules import RULES
+from kvverify.kernel.rules.attention import Leak, Matrix, Row
+from kvverify.kernel.rules.volume import distortion
+from tests.kernel.apply import accepts, apply
+from tests.kernel.controls import Control
+from tests.kernel.test_mutants import controls
+
+LEAST = Fraction(1, 10**1000)
+BITS = (("bits_at_least", 1, 1),)
+# By rule, of the numbers that it gives in the order of its last comparisons: which side of these is the rule's own, and
+# the sign of what says more.
+GIVES: dict[str, tuple[tuple[str, int, int], ...]] = {
+    "determinant": (("log2_det_at_least", 1, 1),), "volume": BITS, "random-access-code": BITS, "joint": BITS,
+    "amplitude": BITS, "ball-tilt": (("mean_at_most", 0, -1), ("entropy_at_least", 1, 1)),
+    "leak": tuple((f"{name}_at_most", 0, -1) for name in ("off_target", "off_target_squares", "rest")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("control", [c for c in controls() if GIVES.keys() & set(c.rules)], ids=str)
+def test_all_that_a_rule_proves_may_be_stated(
+    control: Control, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compared: list[tuple[Any, Any]] = []
+    original = facts.need
+
+    def need(condition: bool, test: str, left: object = "", right: object = "") -> None:
+        compared.append((left, right))
+        original(condition, test, left, right)
+
+    def edged(rule: str, apply: Any) -> Any:
+        named = GIVES[rule]
+
+        def step(context: Any, uses: Any, given: Any, gives: Any) -> Any:
+            fact = apply(context, uses, given, gives)
+            last = zip(named, compared[-len(named) :], strict=True)
+            exact = {name: str(sides[own]) for (name, own, _), sides in last}
+            if any(len(text) > 4000 for text in exact.values()):
+                return fact
+            apply(context, uses, given, exact)
+            for name, _, sign in named:
+                with pytest.raises(Rejected):
+                    apply(context, uses, given, {**exact, name: str(Fraction(exact[name]) + sign * LEAST)})
+            return fact
+
+        return step
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("kvverify.kernel") and vars(module).get("need") is original:
+            monkeypatch.setattr(module, "need", need)
+    for rule in GIVES:
+        monkeypatch.setitem(RULES, rule, edged(rule, RULES[rule]))
+    for file, content in control.files:
+        (tmp_path / file).write_bytes(content)
+    assert check(control.tree, tmp_path).verdict is Verdict.VALID
+
+
+def test_what_is_rounded_in_the_distortion() -> None:
+    third = Fraction(1, 3)
+    leak = Leak(1, Row(third, Fraction(0)), third)
+    assert distortion(leak) == LOG2_E_UPPER * log_ratio_upper(round_up(third, 128)) * round_up(third, 256)
+
+
+@pytest.mark.parametrize("rows", [48, 49])
+def test_exact_elimination_ends_at_48_rows(rows: int) -> None:
+    low = [[int(i == j) << 30 for j in range(rows)] for i in range(rows)]
+    matrix = Matrix(low, 30, 0, (Fraction(1),) * rows)
+    leak = Leak(rows, Row(Fraction(0), Fraction(0)), Fraction(0), matrix=lambda: matrix)
+    if rows == 48:
+        assert accepts("determinant", {"leak": leak}, {"form": "exact"}, {"log2_det_at_least": -1})
+        return
+    with pytest.raises(OverLimit, match="exact elimination"):
+        apply("determinant", {"leak": leak}, {"form": "exact"}, {"log2_det_at_least": -1})
+
+
+def dithers(key: int, value: int, max_logit: Fraction, failure: Fraction, tail: str = "log-concave") -> bool:
+    given = {"key_levels": key, "value_levels": value, "tail": tail}
+    large: Any = {"key_dim": 1, "value_dim": 1, "tolerance": Fraction(99, 100)}
+    return accepts("dithered", {}, given, {"bits_per_token": 99}, max_logit=max_logit, failure=failure, **large)
+
+
+def test_dithering_with_the_coarsest_steps() -> None:
+    often, small = Fraction(9, 10), Fraction(1, 100)
+    assert dithers(2, 2, small, often)
+    assert dithers(2, 10**6, Fraction(1), often)
+    assert dithers(3, 10**6, Fraction(12, 5), often)  # an error of a score of more than 1
+    assert not dithers(3, 10**6, Fraction(4), often)  # a remainder beyond the tolerance, as far as would be enough
+    for key, value in ((1, 2), (2, 1), (1, 1), (1, 10**6), (10**6, 1)):
+        assert not dithers(key, value, small, often)
+
+
+def test_values_of_three_levels_are_noisy_however_fine_the_keys_are() -> None:
+    for failure, enough in ((Fraction(1, 10), False), (Fraction(11, 100), True)):
+        assert dithers(10**6, 3, Fraction(1, 100), failure, "gaussian") is enough
+
+
+def test_a_token_of_nine_values_takes_four_bits() -> None:
+    changes: Any = {"key_dim": 1, "value_dim": 1, "max_logit": Fraction(1, 100), "tolerance": Fraction(99, 100)}
+    for key, value, least in ((3, 3, 4), (2, 4, 3), (4, 4, 4), (1, 1, 0), (1, 5, 3)):
+        for bits in (least, least - 1):
+            given = {"key_levels": key, "value_levels": value}
+            assert accepts("quantiser", {}, given, {"bits_per_token": bits}, **changes) is (bits == least and value > 1)
