@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from kvverify.compressors.native.uniform import pack, unpack
+from kvverify.compressors.packing import pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

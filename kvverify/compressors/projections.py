@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kvverify.compressors.native.uniform import pack, unpack
+from kvverify.compressors.packing import pack, unpack
 from kvverify.errors import UsageError
 
 
@@ -52,8 +52,8 @@ def unsketch(packed: Tensor, projection: Tensor) -> Tensor:
     For a Gaussian row s and a unit vector u, E <s, q> sign <s, u> = sqrt(2 / pi) <q, u>.
     """
     rows = len(projection)
-    signs = unpack(packed, rows).float().mul_(2).sub_(1)
-    return signs @ (projection.float() * (math.sqrt(math.pi / 2) / rows))
+    weights = projection.float() * (math.sqrt(math.pi / 2) / rows)
+    return (unpack(packed, rows).float() @ (2 * weights)).sub_(weights.sum(dim=0))  # a sign is 2 * bit - 1
 
 
 def unit(vectors: Tensor) -> tuple[Tensor, Tensor]:

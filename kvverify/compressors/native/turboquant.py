@@ -8,7 +8,7 @@ import torch
 
 from kvverify.compressors.base import StoredCache
 from kvverify.compressors.lloyd_max import codebook
-from kvverify.compressors.native.uniform import pack, unpack
+from kvverify.compressors.packing import pack, unpack
 from kvverify.compressors.parameters import choice, integer
 from kvverify.compressors.projections import gaussian, hadamard, orthogonal, sketch, unit, unsketch
 from kvverify.errors import UsageError
@@ -80,8 +80,7 @@ class TurboQuant(StoredCache):
 
     def _vectors(self, side: str) -> Tensor:
         codes = unpack(self.state[f"{side}_codes"], self.dims[side])
-        levels = self.books[side][0].float()
-        rotated = levels.index_select(0, codes.flatten().int()).view(codes.shape)
+        rotated = self.books[side][0].float().take(codes.long())
         if side == "keys" and self.unbiased:
             left = unsketch(self.state["left_signs"], self.projection)
             rotated = torch.addcmul(rotated, left, self.state["left_norms"].float())
