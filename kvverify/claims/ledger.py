@@ -58,6 +58,14 @@ class Entry:
         unknown = [f"no lemma {name!r}" for name in self.lemmas if name not in {lemma.id for lemma in LEMMAS}]
         return "; ".join([*(_refusal(found) for found in self.found if not found.holds), *unknown])
 
+    @cached_property
+    def threshold(self) -> str:
+        """From which sizes on the claim says something."""
+        try:
+            return str(self.claim.threshold())
+        except Exception as error:  # noqa: BLE001  a row may be somebody's own
+            return f"not computed, {type(error).__name__}: {error}"
+
     @property
     def status(self) -> str:
         """As declared while every artefact holds, else open."""
@@ -113,12 +121,14 @@ def place(claim: Claim, certificate: Certificate) -> str:
 
 def _found(certificate: Certificate) -> Found:
     try:
-        tree = certificate.build(**certificate.given)
+        tree: object = certificate.build(**certificate.given)
+        result = check(tree) if isinstance(tree, dict) else None
     except (UsageError, Incomplete) as error:
         return Found(certificate, None, None, str(error))
     except Exception as error:  # noqa: BLE001  a recipe may be somebody's own: what it raises shows nothing
         return Found(certificate, None, None, f"its recipe raised {type(error).__name__}: {error}")
-    result = check(tree)
+    if result is None or not isinstance(tree, dict):
+        return Found(certificate, None, None, f"its recipe returned {type(tree).__name__}, no certificate")
     return Found(certificate, tree, result, result.reason)
 
 

@@ -90,7 +90,7 @@ def _section(entry: Entry) -> str:
         "Theorem": claim.theorem or "number not known",
         "Quantifiers": claim.quantifiers,
         "Units": claim.units,
-        "Says something from": claim.threshold(),
+        "Says something from": entry.threshold,
         "Found": claim.finding,
     }
     parts = [

@@ -42,7 +42,11 @@ def parameters(certificate: Certificate) -> dict[str, Any]:
 
 def arguments(certificate: Certificate, words: Iterable[str]) -> dict[str, Any]:
     """The recipe's arguments, some of them set by "name=value". Raises UsageError."""
-    known, kinds = parameters(certificate), typing.get_type_hints(certificate.build)
+    known = parameters(certificate)
+    try:
+        kinds = typing.get_type_hints(certificate.build)
+    except (NameError, TypeError) as error:
+        raise UsageError(f"{certificate.name}: the annotations of its recipe cannot be read: {error}") from None
     found = dict(certificate.given)
     for word in words:
         name, sign, text = word.partition("=")
@@ -85,7 +89,9 @@ def _run(send: Connection, build: Callable[..., Node], given: Mapping[str, Any])
     most = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most), most))
     try:
-        answer: tuple[str, object] = "tree", build(**given)
+        tree: object = build(**given)
+        wrong = f"the recipe returned {type(tree).__name__}, no certificate"
+        answer: tuple[str, object] = ("tree", tree) if isinstance(tree, dict) else ("incomplete", wrong)
     except UsageError as error:
         answer = "usage", str(error)
     except Exception as error:  # noqa: BLE001  a recipe may be somebody's own: one line says what it raised

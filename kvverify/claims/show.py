@@ -32,7 +32,7 @@ def _claim_json(entry: Entry) -> dict[str, Any]:
             {"reading": reading.reading, "status": status, "artefacts": list(reading.artefacts)}
             for reading, status in entry.readings
         ],
-        "threshold": claim.threshold(),
+        "threshold": entry.threshold,
         "certificates": [_found_json(entry, found) for found in entry.found if not found.certificate.counterexample],
         "lemmas": list(entry.lemmas),
         "counterexamples": [_found_json(entry, found) for found in entry.found if found.certificate.counterexample],
@@ -72,7 +72,7 @@ def entry_text(entry: Entry) -> str:
         *(f"{name}: {text}" for name, text in (
             ("As recorded in this ledger", claim.record), ("Quantifiers", claim.quantifiers), ("Units", claim.units),
             ("Provenance", "; ".join(f"{tag} ({PROVENANCE[tag]})" for tag in claim.provenance)),
-            ("Says something from", claim.threshold()), ("Found", claim.finding),
+            ("Says something from", entry.threshold), ("Found", claim.finding),
         ) if text),
         "Readings:",
         *(f"- {status}: {reading.reading}" + (f" [{', '.join(reading.artefacts)}]" if reading.artefacts else "")

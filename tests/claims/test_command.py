@@ -130,11 +130,32 @@ def dying(tokens: int = 1) -> dict[str, Any]:
     os._exit(tokens)
 
 
+def empty(tokens: int = 1) -> None:
+    return None
+
+
+def test_a_row_of_ones_own_may_be_broken_everywhere(tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    recipe_of = "lambda keys: __import__('os')"
+    path.write_text(OWN.replace('"o", state', f'"o", {recipe_of}').replace('lambda: "n = 4"', "lambda: 1 / 0"))
+    row = kvverify("claims", "MY-1", "--ledger", path, "--json").json["claims"][0]
+    assert row["status"] == "open"
+    assert row["threshold"].startswith("not computed, ZeroDivisionError")
+    assert row["certificates"][0]["reason"] == "its recipe returned module, no certificate"
+    assert "open (declared verified" in kvverify("claims", "MY-1", "--ledger", path).out
+    kvverify("certify", "MY-1", "--ledger", path).refuses(3, "the recipe returned module, no certificate")
+    own = f"from __future__ import annotations\n{OWN}\ndef f(x: Nothing = 1): return {{}}\n"
+    path.write_text(f"{own}object.__setattr__(CLAIMS[0].certificates[0], 'build', f)\n")
+    kvverify("certify", "MY-1", "--ledger", path, "--set", "x=2").refuses(2, "annotations", "Nothing")
+
+
 @pytest.mark.parametrize(("build", "why"), [
-    (endless, "more than 1 seconds"), (hungry, "MemoryError"), (dying, "ended without an answer"),
+    (empty, "returned NoneType, no certificate"), (hungry, "MemoryError"), (dying, "ended without an answer"),
+    (endless, "more than 1 seconds"),
 ])  # fmt: skip
 def test_a_recipe_runs_within_limits(build: Any, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "SECONDS", 1)
+    if build is endless:
+        monkeypatch.setattr(recipe, "SECONDS", 1)
     with pytest.raises(Incomplete, match=why):
         recipe.built(Certificate("one", "o", build), {})
 
