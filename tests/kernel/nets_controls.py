@@ -175,6 +175,13 @@ def box() -> Shape:
     return tight(Shape(tuple(points), (), tuple(pairs), Fraction(1)), acos(1 / 3))
 
 
+def off_centre() -> Shape:
+    """A square that the origin is not in the middle of: two sides touch the disc, and a corner of theirs is far out."""
+    half = Fraction(1, 2)
+    points = tuple((x, Fraction(y)) for x in (-half, 3 * half) for y in (-1, 1))
+    return tight(Shape(points, (positive(points, (0, 1, 2)), positive(points, (1, 2, 3)))), sqrt(2))
+
+
 def lattice(dim: int, word: str, radius: int, shift: Sequence[Fraction | int], scale: Fraction) -> Control:
     """Balls of radius 1; as many as the oracle lists."""
     claimed = {"claim": "cover", "body": "ball", "dim": str(dim), "radius": str(radius), "ball_radius": "1"}
@@ -205,6 +212,7 @@ def controls() -> tuple[Control, ...]:
         Control("net, pyramid", pyramid(3).tree()),
         Control("net, disc", solid(2).tree()),
         Control("net, disc with shells", shelled(2).tree()),
+        Control("net, disc off its centre", off_centre().tree()),
         lattice(1, "Z", 2, [third], Fraction(2)),
         lattice(2, "Z", 1, [Fraction(1, 2)] * 2, Fraction(7, 5)),
         lattice(2, "A*", 1, [0, third, 2 * third], Fraction(2121, 1000)),

@@ -146,6 +146,13 @@ def test_a_hole_beside_the_origin_is_refused(dim: int) -> None:
     assert "positively oriented" in rejected(replace(shape, points=points, simplices=(*shape.simplices[1:], *prisms)))
 
 
+def test_a_border_that_touches_the_ball_may_have_corners_far_out() -> None:
+    shape = nets.off_centre()
+    assert check(shape.tree()).verdict is Verdict.VALID
+    assert "near enough" in rejected(replace(shape, radius=1 + Fraction(1, nets.UNIT)))
+    assert "circumradius" in rejected(finer(shape))
+
+
 @of_every_dimension
 def test_two_spheres_side_by_side_cover_twice_unless_one_is_turned_inside_out(dim: int) -> None:
     shape = nets.cross(dim)
