@@ -99,6 +99,8 @@ def said(found: Found) -> str:
     if found.result is None:
         return ""
     bits, claim = found.result.bits, found.result.claim
+    if found.result.statement is not None and (mass := found.result.statement.top_mass_at_least):
+        claim += f", every causal row with {mass} of its mass on one token"
     if bits is None or bits.denominator == 1:
         return claim
     return f"{claim} (log2 of the number of states >= {at_least(bits)}, so {ceil(bits):,} whole bits)"

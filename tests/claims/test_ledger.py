@@ -221,6 +221,9 @@ def test_numbers_of_the_record() -> None:
     assert said("HO-2 displayed") == "17/324 < 1/19, 1/19 <= 16/289"
     assert "115259" in said("SG-4 sizes")
     assert "13780" in said("SG-4 best-split")
+    assert "every causal row with 24613/32768 of its mass on one token" in entry_text(ENTRIES["HO-6"]).replace(
+        "\n  ", " "
+    )
     # A relation and its contrary come from one recipe: which of the two holds is what the row says.
     tree = {one.name: one.build(**one.given) for one in find("SG-5", CLAIMS).certificates}
     saves, does_not = (tree[name]["statement"]["holds"][-1].split()[1] for name in ("saves", "does-not"))
