@@ -21,6 +21,7 @@ from kvverify.kernel.check import Result, Verdict, check, read_goal
 from kvverify.trust import trust
 
 _BITS = {"state-bits": "state_bits_at_least", "state-bits-enough": "state_bits_enough"}
+_BOUNDS = ("at_least", "at_most", "enough")  # how a field is called in which more, or less, is stronger
 _SIDES = re.compile(r"(?P<test>.+) \((?P<found>.+ against .+)\)", re.DOTALL)  # as the kernel says no to an inequality
 
 
@@ -195,14 +196,17 @@ def _compare(result: Result, claimed: dict[str, Any], wanted: dict[str, Any]) ->
     for name in sorted(claimed.keys() | wanted.keys()):
         given, asked = claimed.get(name), wanted.get(name)
         if not _covers(name, given, asked):
+            bound = name.endswith(_BOUNDS) and None not in (given, asked)
             reason = f"expected {name} = {asked!r}, the certificate has {given!r}"
+            if bound:
+                reason = f"expected {name} {asked}, the certificate proves {given}"
             return replace(result, verdict=Verdict.INVALID, reason=reason)
     return result
 
 
 def _covers(name: str, given: Any, asked: Any) -> bool:
     """Whether what the certificate has in a field is at least as strong as what is asked; a bound may be more."""
-    if name.endswith(("at_least", "at_most", "enough")):
+    if name.endswith(_BOUNDS):
         if given is None or asked is None:
             return asked is None
         least, most = Fraction(given), Fraction(asked)
