@@ -72,7 +72,7 @@ def _play(job: dict[str, Any], isolation: str, how: str, jobs: IO[bytes], answer
     settings = Settings(**{**public, "shape": Shape(**public["shape"])})
     table = Table(settings, job["layers"], load(job["target"], tuple(job["folders"])))
     table.sit_down()
-    pipe.write(answers, {"residual_length": residual_length(table.compressors[0]), "loaded": loaded()})
+    pipe.write(answers, {"residual_length": residual_length(table.compressors[0]), "loaded": loaded(table.compressors[0])})
     header, arrays = pipe.read(jobs, sys.maxsize)
     {"alice": alice, "bob": bob}[job["role"]](table, header, arrays, answers)
 
@@ -87,16 +87,20 @@ class Table:
     compressors: tuple[Compressor, ...] = ()
 
     def sit_down(self) -> None:
-        """Make fresh compressors."""
-        self.compressors = tuple(self._make() for _ in range(self.layers))
-
-    def _make(self) -> Compressor:
+        """Make fresh compressors: one a layer, or all by the factory's ``together(settings, layers)`` if it has that."""
         from kvverify.compressors.protocol import Compressor
 
-        made = self.factory(self.settings)
-        if not isinstance(made, Compressor):
-            raise TypeError(f"{self.settings.compressor} returned a {type(made).__name__}, which is no Compressor")
-        return made
+        together = getattr(getattr(self.factory, "factory", None), "together", None)
+        if together is None:
+            self.compressors = tuple(self.factory(self.settings) for _ in range(self.layers))
+        else:
+            self.compressors = tuple(together(self.settings, self.layers))
+        for made in self.compressors:
+            if not isinstance(made, Compressor):
+                raise TypeError(f"{self.settings.compressor} returned a {type(made).__name__}, which is no Compressor")
+        if len(self.compressors) != self.layers:
+            given = len(self.compressors)
+            raise ValueError(f"{self.settings.compressor} made {given} compressors for {self.layers} layers")
 
     def tensor(self, array: np.ndarray) -> torch.Tensor:
         """An array as a tensor of the game's dtype and device."""

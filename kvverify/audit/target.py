@@ -56,9 +56,9 @@ def locate(name: str) -> Target:
         file = Path(place).resolve()
         if not file.is_file():
             raise UsageError(f"no file {place}: expected path/file.py:name")
-        return Target(f"{file}:{attribute}", (str(file.parent),), _hashes(file.parent), _versions())
+        return Target(f"{file}:{attribute}", (str(file.parent),), _hashes(file.parent), _versions(*_installed()))
     root = _module_root(place)
-    return Target(name, (str(root),), _hashes(root, place.partition(".")[0]), _versions(place.partition(".")[0]))
+    return Target(name, (str(root),), _hashes(root, place.partition(".")[0]), _versions(*_installed()))
 
 
 def load(name: str, folders: tuple[str, ...]) -> Any:
@@ -67,9 +67,13 @@ def load(name: str, folders: tuple[str, ...]) -> Any:
     return find(name)
 
 
-def loaded() -> list[str]:
-    """Of the watched distributions, those that this process has loaded."""
-    return [distribution for module, distribution in _WATCHED.items() if module in sys.modules]
+def loaded(compressor: object) -> list[str]:
+    """Of the watched distributions those that this process has loaded, and the one that a wrapped cache comes from."""
+    found = [distribution for module, distribution in _WATCHED.items() if module in sys.modules]
+    home = type(getattr(compressor, "cache", compressor)).__module__.partition(".")[0]
+    if home in (*_WATCHED, _PACKAGE.name) or home.startswith("kvverify_file_"):
+        return found
+    return sorted({*found, *importlib.metadata.packages_distributions().get(home, ())})
 
 
 def _module_root(module: str) -> Path:
@@ -89,6 +93,11 @@ def _hashes(root: Path, only: str | None = None) -> dict[str, str]:
     package = [] if only is None else sorted((root / only).rglob("*.py")) or [root / f"{only}.py"]
     files = package or sorted(root.glob("*.py"))
     return {str(file.relative_to(root)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def _installed() -> list[str]:
+    """Every installed distribution: a target may rest on any of them."""
+    return sorted({str(one.metadata["Name"]) for one in importlib.metadata.distributions()})
 
 
 def _versions(*more: str) -> dict[str, str]:

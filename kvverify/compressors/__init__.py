@@ -45,11 +45,17 @@ class Target:
     def __call__(self, settings: Settings) -> Compressor:
         """A fresh compressor; a cache with ``update`` (transformers' interface) comes wrapped in the adapter.
 
+        The class of such a cache gets its settings by keyword; every other factory is called with ``settings``.
+
         Raises `UsageError` for illegal parameters or for something that is neither.
         """
         settings = replace(settings, parameters=self.complete(settings.parameters))
-        is_cache_class = isinstance(self.factory, type) and _is_cache(self.factory)
-        made = self.factory() if is_cache_class else self.factory(settings)
+        if isinstance(self.factory, type) and _is_cache(self.factory):
+            from kvverify.compressors.adapters._update import construct
+
+            made = construct(self.factory, settings)
+        else:
+            made = self.factory(settings)
         if _is_cache(made):
             from kvverify.compressors.adapters._update import UpdateCache
 
