@@ -198,7 +198,7 @@ def test_a_statement_says_its_bound_in_a_whole_number(tmp_path: Path) -> None:
 
 def test_a_whole_certificate_is_no_statement(tmp_path: Path) -> None:
     done = compared(LOWER, json.loads(LOWER.read_text()), tmp_path)
-    done.refuses(2, "a statement is an object of strings with 'state_bits_at_least'")
+    done.refuses(2, "a statement is an object of strings with its bound")
 
 
 def test_a_field_that_stands_twice_is_refused(tmp_path: Path) -> None:
