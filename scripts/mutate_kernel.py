@@ -1,12 +1,19 @@
-"""Break the kernel one place at a time; its tests must notice: ``python scripts/mutate_kernel.py MODULE ...``.
+"""Break the kernel one place at a time; its tests must notice: ``python scripts/mutate_kernel.py [MODULE ...]``.
 
-MODULE: a file of the kernel without its ending, as ``volume``. In memory only, a comparison takes or loses its
-boundary, a constant moves by one, a lower bound becomes an upper one, min becomes max, a test is left out, and so on.
-A broken kernel is killed where a control is not VALID, where a document that is broken, or false by the tests' oracle,
-is not INVALID or fails at another step than the oracle says, or where the module's own tests fail.
-First all go ``--by documents``, then what these let pass ``--by tests``. ``--share N``: every N-th mutant only.
+MODULE: a file of the kernel without its ending, as ``volume``; all of them where none is named. What is done to a place
+says kernel_mutants.py, and it is done in memory only. A broken kernel is killed where a test of ``tests/kernel`` fails,
+of those that execute the broken statement (all, where it is outside of functions). First come those that promise a kill
+in the least time: by what they killed before, and what they take. Another run goes on from there:
 
-Results gather in build/mutate/MODULE.jsonl, one line each; ``--render`` writes the table of docs/attack.md.
+    --seconds S   no more tests of a mutant than take S seconds of a processor on the whole kernel
+    --share N     every N-th mutant only
+    --again       those that lived through all their tests, too: as after new ones were written
+    --render      no run: the table of docs/attack.md
+
+The tests are collected once, and a run of them under coverage, kept for later, says what each executes. A mutant is a
+fork of that process in which one function has other code, or a constant another value; where it is neither, the fork
+imports and collects anew. Results gather in build/mutate/MODULE.jsonl, one line each, the last one counts, and hold for
+this source of the module.
 """
 
 from __future__ import annotations
@@ -14,144 +21,43 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
-import importlib
-import importlib.abc
-import importlib.util
+import functools
+import gc
+import hashlib
+import itertools
 import json
+import logging
 import os
 import pickle
+import resource
+import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from fractions import Fraction
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType
 from typing import Any
 
+import coverage
+import pytest
+from hypothesis import Phase, settings
+from kernel_mutants import Mutant, mutants
+
 ROOT = Path(__file__).resolve().parent.parent
-BUILD = ROOT / "build" / "mutate"
-EVERY = 10  # of the documents, for a module that all rules use
-SECONDS = 240  # of one broken kernel, after which it counts as killed: the whole suite has a limit for each test
-TESTS = {
-    "amplitude": "rules_amplitude mutants_amplitude", "quantiser": "rules_quantiser",
-    "covering": "rules_covering", "caps": "rules_covering",
-    "nets": "rules_nets", "comparison": "rules_comparison", "polynomials": "rules_polynomials",
-    "payload": "rules_payload rules_payload_ball mutants_payload mutants_payload_ball",
-    "sampling": "rules_sampling", "instances": "rules_instances",
-    "reed_muller": "rules_reed_muller", "rows": "rules_rows key_files", "packed": "rules_rows",
-    "precondition": "rules_precondition", "volume": "rules_volume", "softmax": "rules_softmax", "codes": "rules_codes",
-    "points": "rules_codes", "information": "rules_information", "numbers": "numbers", "document": "document",
-    "statement": "document key_files", "check": "document", "tensors": "key_files", "facts": "document",
-}  # fmt: skip
-# Long ones of them, left for last: a mutant that nothing else notices meets them too.
-SLOW = (
-    "near_identity_and_ostrowski or exact_form or two_reads or elimination_on_larger or count_alike or enough_mutants "
-    "or no_premise_weighs or plain_exponentials or exact_to_its_threshold or levels_hold_exactly"
-)
-COMPARED: dict[type[ast.cmpop], type[ast.cmpop]] = {
-    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
-    ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
-}  # fmt: skip
-COMBINED: dict[type[ast.operator], type[ast.operator]] = {
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
-    ast.LShift: ast.RShift, ast.RShift: ast.LShift, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
-    ast.BitXor: ast.BitAnd, ast.Pow: ast.Mult, ast.Mod: ast.Mult,
-}  # fmt: skip
-NAMES = {"min": "max", "max": "min", "all": "any", "any": "all"}
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """A place (line of the source), what is done there, and the module with it done."""
-
-    line: int
-    change: str
-    tree: ast.Module
-
-
-def mutants(source: str) -> Iterator[Mutant]:
-    """Every mutant of the module, in the order of its source."""
-    whole = ast.parse(source)
-    for index, node in enumerate(ast.walk(whole)):
-        vars(node)["index"] = index
-    for parent, field, node in _places(whole):
-        for change, other in _changed(node):
-            tree = copy.deepcopy(whole)
-            twin = next(n for n in ast.walk(tree) if vars(n)["index"] == vars(parent)["index"])
-            value = getattr(twin, field[0])
-            if field[1] is None:
-                setattr(twin, field[0], other)
-            else:
-                value[field[1]] = other
-            yield Mutant(getattr(node, "lineno", 0), change, ast.fix_missing_locations(tree))
-
-
-def _places(node: ast.AST) -> Iterator[tuple[ast.AST, tuple[str, int | None], ast.AST]]:
-    """(parent, its field and place there, node), but for annotations, docstrings and what is only said to people."""
-    for name, value in ast.iter_fields(node):
-        if name in ("annotation", "returns", "decorator_list", "bases", "exc"):
-            continue
-        items = list(enumerate(value)) if isinstance(value, list) else [(None, value)]
-        if isinstance(node, ast.Call) and _called(node) in ("need", "reject", "Rejected") and name == "args":
-            items = items[:1] if _called(node) == "need" else []
-        for place, item in items:
-            if isinstance(item, ast.AST) and not isinstance(item, ast.JoinedStr):
-                yield node, (name, place), item
-                yield from _places(item)
-
-
-def _called(node: ast.AST) -> str:
-    return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
-
-
-def _changed(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    match node:
-        case ast.Constant(value=bool(flag)):
-            yield f"{flag} -> {not flag}", ast.Constant(not flag)
-        case ast.Constant(value=int(number)):
-            for value in (number + 1, number - 1):
-                yield f"{number} -> {value}", ast.Constant(value)
-        case ast.Compare():
-            for i, op in enumerate(node.ops):
-                other = copy.deepcopy(node)
-                other.ops[i] = COMPARED[type(op)]()
-                yield f"{ast.unparse(node)} -> {ast.unparse(other)}", other
-        case ast.BoolOp():
-            twin = ast.BoolOp(ast.Or() if isinstance(node.op, ast.And) else ast.And(), node.values)
-            yield f"{ast.unparse(node)} -> {ast.unparse(twin)}", twin
-        case ast.BinOp():
-            sum_ = ast.BinOp(node.left, COMBINED[type(node.op)](), node.right)
-            yield f"{ast.unparse(node)} -> {ast.unparse(sum_)}", sum_
-        case ast.UnaryOp(op=ast.Not() | ast.USub()):
-            yield f"{ast.unparse(node)} -> {ast.unparse(node.operand)}", node.operand
-        case ast.Name(id=name, ctx=ast.Load()) if (other_name := _other_name(name)) != name:
-            yield f"{name} -> {other_name}", ast.Name(other_name, ast.Load())
-        case ast.Expr(value=ast.Call()) | ast.Raise() | ast.AugAssign() | ast.Continue() | ast.Break():
-            yield f"{ast.unparse(node)[:70]} left out", ast.Pass()
-
-
-def _other_name(name: str) -> str:
-    for one, other in (("_lower", "_upper"), ("_upper", "_lower"), ("LOWER", "UPPER")):
-        if name.endswith(one) and name[: -len(one)] in ("exp", "log2"):
-            return name[: -len(one)] + other
-    return NAMES.get(name, name)
-
-
-class Broken(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports one module of the kernel from other code than its file's."""
-
-    def __init__(self, name: str, path: Path, code: CodeType) -> None:
-        self.name, self.path, self.code = name, path, code
-
-    def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> Any:
-        """Of that one module."""
-        return importlib.util.spec_from_file_location(name, self.path, loader=self) if name == self.name else None
-
-    def exec_module(self, module: ModuleType) -> None:
-        """The other code, with both directions of every bound at hand."""
-        exec(self.code, vars(module))
+KERNEL, TESTS, BUILD = ROOT / "kvverify" / "kernel", ROOT / "tests" / "kernel", ROOT / "build" / "mutate"
+MODULES = {path.stem: path for path in sorted(KERNEL.rglob("*.py")) if path.stem != "__init__"}
+OPTIONS = ["-q", "-s", "-n0", "--tb=no", "--timeout=0"]
+OPTIONS += [f"-pno:{plugin}" for plugin in ("cacheprovider", "terminalreporter", "faulthandler", "logging")]
+ADDED, TIMES = 5, 20  # a test has failed after so many times its seconds, and so many more; of a processor
+ASLEEP, MEMORY = 900, 6 << 30  # seconds of a mutant, whatever the machine does; bytes
+BOTH = ("exp_lower", "exp_upper", "log2_lower", "log2_upper")
+COLUMNS = ("made", "tried", "fails", "time", "done", "whole")
 
 
 def code_of(tree: ast.Module, path: Path) -> CodeType:
@@ -160,174 +66,313 @@ def code_of(tree: ast.Module, path: Path) -> CodeType:
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module == "kvverify.kernel.numbers":
             there = {alias.name for alias in node.names}
-            both = ("exp_lower", "exp_upper", "log2_lower", "log2_upper")
-            node.names += [ast.alias(name) for name in both if name not in there]
+            node.names += [ast.alias(name) for name in BOTH if name not in there]
     return compile(ast.fix_missing_locations(tree), str(path), "exec")
 
 
-def suite(path: Path) -> None:
-    """Documents with what the tests ask of each, from the kernel as it is: (rules, files, [(content, step, rule)]).
+def name_of(path: Path) -> str:
+    """The module's, as it is imported."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
-    ``rule``: of the step that was changed. ``step``: None where the document is VALID; else the step that is false, or
-    "" where any will do.
+
+def forget() -> None:
+    """Empty what the kernel's functions remember: it is of another kernel, or of another test."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("kvverify.kernel"):
+            for value in vars(module).values():
+                getattr(value, "cache_clear", int)()
+
+
+def function_of(tree: ast.Module, line: int) -> ast.FunctionDef | None:
+    """The outermost function whose body has that line."""
+    for node in ast.walk(tree):  # from the outside to the inside
+        if isinstance(node, ast.FunctionDef) and node.body[0].lineno <= line <= (node.end_lineno or 0):
+            return node
+    return None
+
+
+@functools.cache
+def functions() -> dict[tuple[str, str, int], FunctionType]:
+    """Those of this process, by file, name and first line."""
+    found = [f for f in gc.get_objects() if isinstance(f, FunctionType)]
+    return {(f.__code__.co_filename, f.__code__.co_qualname, f.__code__.co_firstlineno): f for f in found}
+
+
+def plain(value: object) -> bool:
+    """Whether two such values are equal just where they are the same."""
+    if isinstance(value, dict):
+        return all(map(plain, (*value, *value.values())))
+    return isinstance(value, int | str | Fraction) or (isinstance(value, tuple | set) and all(map(plain, value)))
+
+
+def exchanged(mutant: Mutant, path: Path) -> bool:
+    """Break this process' kernel: one function has new code, or a constant another value wherever it was imported.
+
+    False: what is broken is neither, and the module must be imported anew.
     """
-    plain = importlib.import_module("tests.kernel.test_mutants")
-    engine = importlib.import_module("tests.kernel.mutants")
-    oracle = importlib.import_module("tests.kernel.oracle")
-    found = []
-    for control in plain.controls():
-        with tempfile.TemporaryDirectory() as name:
-            for file, data in control.files:
-                (Path(name) / file).write_bytes(data)
-            rows: list[tuple[Any, str | None, str]] = [(control.tree, None, "")]
-            rows += [(m.content, str(m.step), m.rule) for m in engine.stronger(control, Path(name))]
-            rows += [(m.content, "", m.rule) for m in list(engine.broken(control, outside=False))[::7]]
-            for mutant in list(engine.rewritten(control))[::5]:
-                try:
-                    false = oracle.first_false(mutant.content, Path(name)) is not None
-                except (engine.TooLarge, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-                    continue
-                rows += [(mutant.content, "", mutant.rule)] if false else []
-            found.append((sorted(set(control.rules)), control.files, rows))
-    path.write_bytes(pickle.dumps(found))
-
-
-def noticed(documents: list[Any], rules: set[str]) -> str:
-    """The first document of which the kernel says what it must not, of controls that use those rules."""
-    from kvverify.kernel.check import Verdict, check
-
-    for used, files, rows in documents:
-        if rules and not rules & set(used):
-            continue
-        with tempfile.TemporaryDirectory() as name:
-            for file, data in files:
-                (Path(name) / file).write_bytes(data)
-            for content, step, rule in rows if rules else rows[::EVERY]:
-                if step is not None and rules and rule not in rules:
-                    continue
-                result = check(content, name)
-                if step is None and result.verdict is not Verdict.VALID:
-                    return f"a control is {result.verdict.value}"
-                if step is not None and result.verdict is not Verdict.INVALID:
-                    return f"a false document is {result.verdict.value}"
-                if step and str(result.step) != step:
-                    return "another step"
-    return ""
-
-
-def tried(broken: Broken, look: Callable[[], str]) -> str:
-    """What ``look`` notices in a child process with that broken kernel; "" where it notices nothing."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        why = "exception"  # of any kind: the broken kernel fell over
+    function, code, module = (
+        function_of(mutant.tree, mutant.line),
+        code_of(mutant.tree, path),
+        sys.modules[name_of(path)],
+    )
+    if function is None:
+        new: dict[str, Any] = {"__name__": name_of(path), "__file__": str(path)}
         try:
-            sys.meta_path.insert(0, broken)
-            signal.alarm(SECONDS)
-            why = look()
+            exec(code, new)
+        except Exception as error:
+            raise ImportError from error
+        old = {name: value for name, value in vars(module).items() if plain(value) and new.get(name, value) != value}
+        for other in list(sys.modules.values()):
+            for name in old.keys() & vars(other).keys():
+                if other.__name__.startswith(("kvverify.kernel", "tests.")) and vars(other)[name] == old[name]:
+                    vars(other)[name] = new[name]
+        forget()
+        return bool(old)
+    first = min([function.lineno, *(node.lineno for node in function.decorator_list)])
+    codes = [code]
+    for code in codes:  # of the module, its classes, its functions
+        codes += [c for c in code.co_consts if isinstance(c, CodeType)]
+    (code,) = (c for c in codes if (c.co_name, c.co_firstlineno) == (function.name, first))
+    live = functions()[str(path), code.co_qualname, first]
+    if code.co_freevars != live.__code__.co_freevars:
+        return False
+    for name in BOTH:
+        vars(module).setdefault(name, getattr(sys.modules["kvverify.kernel.numbers"], name))
+    live.__code__ = code
+    forget()
+    return True
+
+
+def lines_of(tree: ast.Module, line: int) -> set[int]:
+    """The lines of the innermost statement there, its head only where it has a body."""
+    spans: list[range] = [
+        range(node.lineno, node.body[0].lineno if hasattr(node, "body") else (node.end_lineno or 0) + 1)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.stmt)
+    ]
+    here = [span for span in spans if line in span] or [range(line, line + 1)]
+    return set(min(here, key=lambda span: len([*span])))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the tests do: the seconds of each, and by file and line those that execute it."""
+
+    seconds: dict[str, float]
+    tests: dict[str, dict[int, list[str]]]
+
+    def of(self, path: Path, lines: Iterable[int]) -> list[str]:
+        """The tests that execute one of those lines."""
+        there = self.tests.get(str(path), {})
+        return sorted({test for line in lines for test in there.get(line, ())} - {""})
+
+
+def meet(tests: list[pytest.Item], before: Callable[[pytest.Item], None]) -> bool:
+    """Whether a test fails; the later ones are not run."""
+    for test, following in zip(tests, [*tests[1:], None], strict=False):
+        before(test)
+        test.ihook.pytest_runtest_protocol(item=test, nextitem=following)
+        if test.session.testsfailed:
+            return True
+    return False
+
+
+def scan(tests: list[pytest.Item]) -> Seen:
+    """Run them all on the kernel as it is, under coverage."""
+    watch = coverage.Coverage(data_file=None, include=[f"{KERNEL}/*"], config_file=False)
+    marks: list[tuple[str, float]] = []
+
+    def mark(test: pytest.Item) -> None:
+        forget()
+        watch.switch_context(test.nodeid)
+        marks.append((test.nodeid, time.process_time()))
+
+    watch.start()
+    failed = meet(tests, mark)
+    watch.stop()
+    assert not failed, f"{marks[-1][0]} fails on the kernel as it is"
+    marks.append(("", time.process_time()))
+    seconds = {name: after - at for (name, at), (_, after) in itertools.pairwise(marks)}
+    data = watch.get_data()
+    return Seen(seconds, {file: data.contexts_by_lineno(file) for file in data.measured_files()})
+
+
+def _scan(tests: list[pytest.Item], stored: Path, _: object) -> None:
+    stored.write_bytes(pickle.dumps(scan(tests)))
+
+
+def scanned(tests: list[pytest.Item]) -> Seen:
+    """What is stored of a scan of these tests, and a scan of the files of which nothing is, each in its own process."""
+    whole, common = Seen({}, {}), digest(sorted({*KERNEL.rglob("*.py"), *TESTS.glob("*.py")} - {*TESTS.glob("test_*")}))
+    for file, items in itertools.groupby(tests, key=lambda test: test.path):
+        stored = BUILD / f"{file.stem}-{digest([file])}-{common}.pickle"
+        if not stored.exists():
+            child(functools.partial(_scan, list(items), stored))
+        seen: Seen = pickle.loads(stored.read_bytes())
+        whole.seconds.update(seen.seconds)
+        for source, lines in seen.tests.items():
+            for line, names in lines.items():
+                whole.tests.setdefault(source, {}).setdefault(line, []).extend(names)
+    return whole
+
+
+class Warm:
+    """A plugin of pytest: once the tests are collected, ``work`` has them in place of the usual run."""
+
+    def __init__(self, work: Callable[[pytest.Session], object]) -> None:
+        self.work = work
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self) -> None:
+        """The same examples in every run, and no time for the smallest one. After tests/conftest.py has its say."""
+        phases = (Phase.explicit, Phase.generate)
+        settings.register_profile("mutate", deadline=None, derandomize=True, database=None, phases=phases)
+        settings.load_profile("mutate")
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Instead of pytest's own."""
+        self.work(session)
+        return True
+
+
+def child(work: Callable[[Callable[[str], object]], object]) -> list[str]:
+    """What ``work`` says in a process of its own, silent and within bounds; "done" comes last where it returns."""
+    reading, writing = os.pipe()
+    folder = tempfile.mkdtemp()
+    if (number := os.fork()) == 0:
+        try:
+            tempfile.tempdir = folder
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+            signal.alarm(ASLEEP)
+            silent = os.open(os.devnull, os.O_RDWR)
+            for stream in (0, 1):
+                os.dup2(silent, stream)
+            work(lambda line: os.write(writing, f"{line}\n".encode()))
+            os.write(writing, b"done\n")
+        except ImportError:  # of a module that is broken where it is imported
+            os.write(writing, b"fails\n")
+        except Exception:  # a fault of this script, or of pytest
+            logging.exception("a mutant was not tried")
+            os.write(writing, b"fault\n")
         finally:
-            os.write(writing, why.encode())
             os._exit(0)
     os.close(writing)
-    with os.fdopen(reading) as stream:
-        why = stream.read()
-    _, status = os.waitpid(child, 0)
-    return "time" if status else why
+    with os.fdopen(reading) as lines:
+        said = lines.read().splitlines()
+    os.waitpid(number, 0)
+    shutil.rmtree(folder, ignore_errors=True)
+    assert said[-1:] != ["fault"]
+    return said
 
 
-def _pytest(tests: list[str]) -> str:
-    import pytest
+def tried(mutant: Mutant, path: Path, session: pytest.Session, order: list[str], seen: Seen) -> list[str]:
+    """The tests that a broken kernel met, "fails" behind the last where it noticed, "done" where none did; neither
+    where it took too long.
+    """
 
-    silent = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silent, 1)
-    os.dup2(silent, 2)
-    # In this process: the broken kernel lives in its memory alone.
-    code = pytest.main(["-x", "-q", "-n0", "--tb=no", "-p", "no:cacheprovider", "-p", "no:terminalreporter", *tests])
-    return "" if code in (0, 5) else "tests"  # 5: none was chosen
+    def work(say: Callable[[str], object]) -> None:
+        def before(test: pytest.Item) -> None:
+            signal.setitimer(signal.ITIMER_PROF, ADDED + TIMES * seen.seconds[test.nodeid])
+            say(test.nodeid)
 
+        def run(found: pytest.Session) -> None:
+            by_name = {test.nodeid: test for test in found.items}
+            if found.testsfailed or meet([by_name[name] for name in order if name in by_name], before):
+                say("fails")
+                os._exit(0)
 
-def _tested(tests: list[str], change: str) -> str:
-    why = _pytest(tests[-1:]) or _pytest(["-k", f"not ({SLOW})", *tests]) or _pytest(["-k", SLOW, *tests])
-    if not why and ("_lower" in change or "_upper" in change):
-        why = _pytest(["-k", "safe_side", "tests/kernel/test_mutants.py"])
-    return why
+        if exchanged(mutant, path):
+            run(session)
+            return
+        signal.setitimer(signal.ITIMER_PROF, 10 * ADDED)
+        for name in list(sys.modules):
+            if name.partition(".")[0] in ("kvverify", "tests"):
+                del sys.modules[name]
+        plain, broken = SourceFileLoader.get_code, code_of(mutant.tree, path)
+        codes: Any = SourceFileLoader
+        codes.get_code = lambda self, name: broken if name == name_of(path) else plain(self, name)
+        files = list(dict.fromkeys(name.partition("::")[0] for name in order))
+        if pytest.main([*OPTIONS, *files], plugins=[Warm(run)]) != 0:
+            say("fails")
+            os._exit(0)
 
-
-def source_of(module: str) -> Path:
-    """The module's file."""
-    (path,) = (ROOT / "kvverify" / "kernel").rglob(f"{module}.py")
-    return path
-
-
-def rules_of(module: str, source: str) -> set[str]:
-    """The rules that the module defines, or that alone use it; none where all do."""
-    found = {
-        str(node.value)
-        for item in ast.parse(source).body
-        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.target.id == "RULES"
-        for node in (item.value.keys if isinstance(item.value, ast.Dict) else ())
-        if isinstance(node, ast.Constant)
-    }
-    extra = {"packed": {"attention-row"}, "precondition": {"determinant"}, "tensors": {"attention-row"}}
-    return found or extra.get(module, set())
+    return child(work)
 
 
-def results(module: str) -> dict[tuple[int, int, str], dict[str, str]]:
-    """{mutant: {"documents" or "tests": what noticed it}}."""
-    out = BUILD / f"{module}.jsonl"
-    found: dict[tuple[int, int, str], dict[str, str]] = {}
-    for line in out.read_text().splitlines() if out.exists() else ():
-        row = json.loads(line)
-        found.setdefault(tuple(row["key"]), {})[row["by"]] = row["killed"]
-    return found
+def results(path: Path) -> dict[tuple[int, int, str], dict[str, Any]]:
+    """{mutant: what became of it}, of the module as it is."""
+    out = BUILD / f"{path.stem}.jsonl"
+    rows = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    return {tuple(row["key"]): row for row in rows if row["source"] == digest([path])}
 
 
-def run(module: str, share: int, by: str, documents: list[Any]) -> None:
-    """All mutants of a module that have no result yet; by the tests only those that the documents let pass."""
-    path = source_of(module)
-    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    source, known = path.read_text(), results(module)
-    rules = rules_of(module, source)
-    tests = [f"tests/kernel/test_{t}.py" for t in (*TESTS[module].split(), "survivors")]
-    tests = [t for t in tests if (ROOT / t).exists()]
+def digest(paths: Iterable[Path]) -> str:
+    """The first digits of the sha256 of the files."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
 
+
+def attack(path: Path, session: pytest.Session, seen: Seen, options: argparse.Namespace) -> None:
+    """All mutants of a module that have no final result yet."""
+    source, known = path.read_text(), results(path)
+    whole = ast.parse(source)
+    kills = Counter(name for row in known.values() for name in {row["by"], row["by"].partition("[")[0]} - {""})
     for index, mutant in enumerate(mutants(source)):
         key = (index, mutant.line, mutant.change)
-        before = known.get(key, {})
-        if index % share or by in before or (by == "tests" and before.get("documents", "unknown")):
+        before = known.get(key, {"end": "none", "left": 1})
+        if index % options.share or before["end"] in ("fails", "time") or not (before["left"] or options.again):
             continue
-        look = partial(noticed, documents, rules) if by == "documents" else partial(_tested, tests, mutant.change)
-        why = tried(Broken(name, path, code_of(mutant.tree, path)), look)
-        with (BUILD / f"{module}.jsonl").open("a") as stream:
-            stream.write(json.dumps({"key": key, "by": by, "killed": why}) + "\n")
-        if not why:
-            print(f"not noticed by the {by}: {module}.py:{mutant.line} {mutant.change}", flush=True)
+        lines = lines_of(whole, mutant.line)
+        order = seen.of(path, lines) if function_of(whole, mutant.line) else list(seen.seconds)
+        order.sort(key=seen.seconds.__getitem__)
+        turns: Counter[str] = Counter()
+        worth = {}  # seconds for a kill: by what it and its like killed before, and less hope for each further example
+        for name in order:
+            like = name.partition("[")[0]
+            turns[like] += 1
+            worth[name] = seen.seconds[name] * turns[like] / (1 + 4 * kills[name] + kills[like])
+        order.sort(key=worth.__getitem__)
+        spent, few = 0.0, list[str]()
+        for name in order:
+            spent += seen.seconds[name]
+            few += [name] if spent <= options.seconds or not few else []
+        begun = time.monotonic()
+        said = tried(mutant, path, session, few, seen)
+        end = said[-1] if said and said[-1] in ("fails", "done") else "time"
+        met = [name for name in said if name not in ("fails", "done")]
+        by = met[-1] if met and end != "done" else ""
+        kills.update({by, by.partition("[")[0]})
+        row = {"key": key, "end": end, "by": by, "met": len(met), "left": len(order) - len(few)}
+        row |= {"seconds": round(time.monotonic() - begun, 2), "source": digest([path])}
+        with (BUILD / f"{path.stem}.jsonl").open("a") as stream:
+            stream.write(json.dumps(row) + "\n")
+        if end == "done":
+            print(f"{path.name}:{mutant.line} {mutant.change}   lived through {len(met)} of {len(order)}", flush=True)
 
 
 def table() -> str:
-    """What became of the mutants, module by module."""
-    head = ("module", "mutants", "tried", "killed by documents", "the rest, tried by tests", "killed", "survived")
+    """What became of the mutants, module by module, where any was tried."""
+    head = ("module", "mutants", "tried", "killed by a test", "killed by time", "survived", "of these all tests met")
     lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
-    sums = [0] * (len(head) - 1)
-    for module in TESTS:
-        if rows := list(results(module).values()):
-            seen = sum(bool(row.get("documents")) for row in rows)
-            tested = [row["tests"] for row in rows if "tests" in row]
-            made = sum(1 for _ in mutants(source_of(module).read_text()))
-            counts = [made, len(rows), seen, len(tested), sum(map(bool, tested)), tested.count("")]
-            sums = [a + b for a, b in zip(sums, counts, strict=True)]
-            lines.append(f"| {module} | " + " | ".join(map(str, counts)) + " |")
-    return "\n".join([*lines, "| all | " + " | ".join(map(str, sums)) + " |"])
+    sums: Counter[str] = Counter()
+    for module, path in MODULES.items():
+        if rows := results(path).values():
+            counts = Counter(row["end"] for row in rows)
+            counts["made"], counts["tried"] = sum(1 for _ in mutants(path.read_text())), len(rows)
+            counts["whole"] = sum(row["end"] == "done" and not row["left"] for row in rows)
+            sums += counts
+            lines.append(f"| {module} | " + " | ".join(str(counts[name]) for name in COLUMNS) + " |")
+    lines.append("| all | " + " | ".join(str(sums[name]) for name in COLUMNS) + " |")
+    return "\n".join(lines)
 
 
 def main(arguments: list[str]) -> int:
     """Try the modules' mutants, or write the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("modules", nargs="*", choices=[[], *TESTS], metavar="MODULE")
-    parser.add_argument("--share", type=int, default=1)
-    parser.add_argument("--by", choices=["documents", "tests"], default="documents")
-    parser.add_argument("--render", action="store_true")
+    parser.add_argument("modules", nargs="*", choices=[[], *MODULES], metavar="MODULE")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="of a processor, for each mutant")
+    parser.add_argument("--share", type=int, default=1, metavar="N", help="every N-th mutant only")
+    parser.add_argument("--again", action="store_true", help="those that lived, too")
+    parser.add_argument("--render", action="store_true", help="write the table of docs/attack.md, run nothing")
     options = parser.parse_args(arguments)
     sys.path.insert(0, str(ROOT))
     BUILD.mkdir(parents=True, exist_ok=True)
@@ -336,19 +381,16 @@ def main(arguments: list[str]) -> int:
 
         put_part("mutation", table())
         return 0
-    stored = BUILD / "suite.pickle"
-    if not stored.exists() and (child := os.fork()) == 0:
-        suite(stored)
-        os._exit(0)
-    elif not stored.exists():
-        os.waitpid(child, 0)
-    documents = pickle.loads(stored.read_bytes())
-    for name in ("numpy", "flint", "pytest", "hypothesis", "_pytest.assertion.rewrite"):  # loaded once for all children
-        importlib.import_module(name)
-    assert not any(name.startswith("kvverify.kernel") for name in sys.modules)
-    for module in options.modules:
-        run(module, options.share, options.by, documents)
-    return 0
+
+    def work(session: pytest.Session) -> None:
+        seen = scanned(session.items)
+        functions()
+        gc.freeze()
+        for module in options.modules or MODULES:
+            attack(MODULES[module], session, seen, options)
+
+    os.chdir(ROOT)
+    return pytest.main([*OPTIONS, str(TESTS)], plugins=[Warm(work)])
 
 
 if __name__ == "__main__":

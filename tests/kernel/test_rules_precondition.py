@@ -113,6 +113,9 @@ def entry(of: int, i: int, j: int, value: float) -> Callable[[np.ndarray, np.nda
 
 FORGED: dict[str, tuple[Callable[[np.ndarray, np.ndarray], object], str]] = {
     "an entry above the diagonal": (entry(0, 0, 2, 2.0**-100), "lower triangular"),
+    "an entry just above the diagonal": (entry(0, 1, 2, 2.0**-100), "lower triangular"),
+    "an entry just below the diagonal": (entry(1, 1, 0, 2.0**-100), "upper triangular"),
+    "a zero inside the upper diagonal": (entry(1, 1, 1, 0), "not zero"),
     "an entry below the diagonal": (entry(1, 2, 0, -(2.0**-100)), "upper triangular"),
     "a zero on the lower diagonal": (entry(0, 1, 1, 0), "diagonals"),
     "a zero on the upper diagonal": (entry(1, 2, 2, 0), "not zero"),

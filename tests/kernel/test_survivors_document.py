@@ -35,6 +35,26 @@ def test_numbers_have_at_most_so_many_digits() -> None:
         document.integer("9" * 4002, "x")
 
 
+def test_a_string_is_no_list_of_its_letters() -> None:
+    assert document.strings(["a", "b"], "x") == ["a", "b"]
+    for value in ("ab", "", {"a": "b"}, {}, ("a", "b"), None):
+        with pytest.raises(Malformed):
+            document.strings(value, "x")
+
+
+@pytest.mark.parametrize("value", ["true", "null", "7", "-1.5", "[null]", '{"b":{"c":false}}', '["x",["y",7]]'])
+def test_only_strings_are_read(value: str) -> None:
+    step = {"id": "a", "rule": "r", "uses": {}, "given": {}, "gives": {}}
+    kind = "bare JSON number" if "7" in value or "1" in value else "a literal"
+    with pytest.raises(Malformed, match=kind):
+        document.load(f'{{"a":{value}}}'.encode())
+    with pytest.raises(Malformed, match="only objects, lists and strings"):
+        document.parse(document.build({"a": json.loads(value)}, [step]))
+    assert document.rational("7", "x") == 7
+    with pytest.raises(Malformed):
+        document.rational("7/1", "x")
+
+
 def test_histograms_have_at_most_so_many_entries_and_digits() -> None:
     whole = {str(i): "1" for i in range(1, 4097)}
     assert document.counts(whole, "x") == dict.fromkeys(range(1, 4097), 1)
@@ -62,8 +82,10 @@ def test_documents_are_at_most_so_deep() -> None:
         document.load(nested(9))
     assert document.load(nested(8))
     assert document.load(b'{"a":["\\"[[[[[[[[[[", "]", {}], "b":[[[[[[[]]]]]]]}')
-    with pytest.raises(OverLimit):
-        document.load(b'{"a":[[[[[[[[""]]]]]]]]}')
+    for content in (b'{"a":[[[[[[[[""]]]]]]]]}', b'{"a":[[],[],[],[[[[[[[""]]]]]]]]}'):
+        with pytest.raises(OverLimit):
+            document.load(content)
+    assert document.load(b'{"a":[[],[],[],[[[[[[""]]]]]]]}')
 
 
 def test_certificates_have_at_most_so_many_steps() -> None:

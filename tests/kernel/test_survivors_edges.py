@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +15,7 @@ from kvverify.kernel.check import Verdict, check
 from kvverify.kernel.document import OverLimit
 from kvverify.kernel.facts import Rejected
 from kvverify.kernel.numbers import LOG2_E_UPPER, log_ratio_upper, round_up
-from kvverify.kernel.rules import RULES
+from kvverify.kernel.rules import RULES, amplitude, precondition, rows
 from kvverify.kernel.rules.attention import Leak, Matrix, Row
 from kvverify.kernel.rules.volume import distortion
 from tests.kernel.apply import accepts, apply
@@ -76,12 +77,12 @@ def test_what_is_rounded_in_the_distortion() -> None:
     assert distortion(leak) == LOG2_E_UPPER * log_ratio_upper(round_up(third, 128)) * round_up(third, 256)
 
 
-@pytest.mark.parametrize("rows", [48, 49])
-def test_exact_elimination_ends_at_48_rows(rows: int) -> None:
-    low = [[int(i == j) << 30 for j in range(rows)] for i in range(rows)]
-    matrix = Matrix(low, 30, 0, (Fraction(1),) * rows)
-    leak = Leak(rows, Row(Fraction(0), Fraction(0)), Fraction(0), matrix=lambda: matrix)
-    if rows == 48:
+@pytest.mark.parametrize("size", [48, 49])
+def test_exact_elimination_ends_at_48_rows(size: int) -> None:
+    low = [[int(i == j) << 30 for j in range(size)] for i in range(size)]
+    matrix = Matrix(low, 30, 0, (Fraction(1),) * size)
+    leak = Leak(size, Row(Fraction(0), Fraction(0)), Fraction(0), matrix=lambda: matrix)
+    if size == 48:
         assert accepts("determinant", {"leak": leak}, {"form": "exact"}, {"log2_det_at_least": -1})
         return
     with pytest.raises(OverLimit, match="exact elimination"):
@@ -115,3 +116,93 @@ def test_a_token_of_nine_values_takes_four_bits() -> None:
         for bits in (least, least - 1):
             given = {"key_levels": key, "value_levels": value}
             assert accepts("quantiser", {}, given, {"bits_per_token": bits}, **changes) is (bits == least and value > 1)
+
+
+def test_amplitude_reads_at_the_ends_of_what_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the premises of a control; none of its bits are asked for."""
+    (control,) = (c for c in controls() if c.name == "amplitude, pads")
+    highest: list[Any] = []
+    original, apply_ = facts.need, RULES["amplitude"]
+
+    def need(condition: bool, test: str, left: object = "", right: object = "") -> None:
+        highest.extend([right] if test.startswith("1 <= reference") else [])
+        original(condition, test, left, right)
+
+    def step(context: Any, uses: Any, given: Any, gives: Any) -> Any:
+        fact = apply_(context, uses, given, gives)
+        most, none = highest[0], {"bits_at_least": "0"}
+        for changes in ({"reference": "1"}, {"reference": str(most)}):
+            assert apply_(context, uses, {**given, **changes}, none)
+        refused = [{"reference": str(1 - LEAST)}, {"reference": str(most + LEAST)}, {"reference": "0"}]
+        refused += [{"width": width} for width in ("0", "-1/2", "1", "3/2")]
+        refused += [{name: value} for name in ("strength", "slack") for value in ("0", "-1/9")]
+        for changes in refused:
+            with pytest.raises(Rejected):
+                apply_(context, uses, {**given, **changes}, none)
+        return fact
+
+    monkeypatch.setattr(amplitude, "need", need)
+    monkeypatch.setitem(RULES, "amplitude", step)
+    assert check(control.tree).verdict is Verdict.VALID
+    assert highest
+
+
+@pytest.mark.parametrize("control", [c for c in controls() if "attention-row" in c.rules], ids=str)
+def test_all_that_rows_weigh_may_be_stated(control: Control, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    weighed: dict[str, Fraction] = {}
+    at_most, attention_row = rows._at_most, RULES["attention-row"]
+
+    def noted(found: Fraction, stated: Fraction, test: str) -> None:
+        name = test.rpartition(" ")[2]
+        weighed[name] = max(found, weighed.get(name, found))
+        at_most(found, stated, test)
+
+    def step(context: Any, uses: Any, given: Any, gives: Any) -> Any:
+        fact = attention_row(context, uses, given, gives)
+        exact = {name: str(value) for name, value in weighed.items()}
+        assert attention_row(context, uses, given, exact)
+        for name, value in list(weighed.items()):
+            with pytest.raises(Rejected):
+                attention_row(context, uses, given, {**exact, name: str(value - LEAST)})
+        return fact
+
+    monkeypatch.setattr(rows, "_at_most", noted)
+    monkeypatch.setitem(RULES, "attention-row", step)
+    for file, content in control.files:
+        (tmp_path / file).write_bytes(content)
+    assert check(control.tree, tmp_path).verdict is Verdict.VALID
+    assert len(weighed) == 3
+
+
+@pytest.mark.parametrize(
+    ("cells", "own"), [((7, 3), -7), ((3, 7), -7), ((7, -9), -8), ((7, -8), -7), ((-2, -9), -8), ((-3, -3), -3)]
+)
+def test_the_askers_own_score_is_minus_the_largest(cells: tuple[int, ...], own: int) -> None:
+    """A score of cell c lies in [c, c + 1), so that of -9 is above 8 in absolute value; none is above the largest."""
+    seen: list[tuple[list[int], int]] = []
+
+    class Weights:
+        def masses(self, found: list[int], top: int) -> list[int]:
+            seen.append((found, top))
+            return [1] * len(found)
+
+    class Few:
+        def floors(self, most: Fraction) -> Any:
+            return iter([cells])
+
+    few, weights = Few(), Weights()
+    _, _, _, tops = rows._sums(few, weights, 1, Fraction(1))  # type: ignore[arg-type]
+    assert seen == [([*cells, own], max(cells))]
+    assert tops == [max(cells)]
+
+
+@pytest.mark.parametrize("control", [c for c in controls() if '"preconditioned"' in json.dumps(c.tree)], ids=str)
+def test_preconditioning_ends_at_its_number_of_rows(
+    control: Control, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for file, content in control.files:
+        (tmp_path / file).write_bytes(content)
+    (size,) = (len(s["given"]["payload"].split()) for s in control.tree["steps"] if s["rule"] == "attention-row")
+    for most, verdict in ((size, Verdict.VALID), (size - 1, Verdict.INCOMPLETE)):
+        monkeypatch.setattr(precondition, "MAX_ROWS", most)
+        assert check(control.tree, tmp_path).verdict is verdict

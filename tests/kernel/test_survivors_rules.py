@@ -84,6 +84,7 @@ def shrinks(share: Fraction, beside: Fraction, inputs: str = "real", keys: Keys 
 
 
 def test_shrunk_keys_at_their_ends() -> None:
+    assert Fraction(1, 1 << 64) == LEAST_RADIUS
     three, four = Fraction(3, 5), Fraction(4, 5)
     assert shrinks(three, four)
     assert shrinks(three, four / (1 + Fraction(1, 256)), "bf16")
