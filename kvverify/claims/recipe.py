@@ -100,11 +100,15 @@ def _run(send: Connection, build: Callable[..., Node], given: Mapping[str, Any])
 
 
 def _value(text: str, name: str, kind: Any) -> Any:
-    """The word as a value of the annotation: integer, fraction, sequence of integers separated by commas, or text."""
+    """The word as a value of the annotation: integer, fraction, yes or no, integers separated by commas, or text."""
     kinds = typing.get_args(kind) if type(None) in typing.get_args(kind) else (kind,)
     wanted = next(k for k in kinds if k is not type(None))
     if wanted is str:
         return text
+    if wanted is bool:
+        if text not in ("yes", "no"):
+            raise UsageError(f"{name}: {text!r} given, yes or no is needed")
+        return text == "yes"
     if wanted is int:
         return _whole(text, name)
     if wanted is Fraction:

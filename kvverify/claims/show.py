@@ -115,4 +115,6 @@ def _found_text(found: Found) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, tuple | list):
         return ",".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "automatic" if value is None else str(value)

@@ -220,7 +220,7 @@ SG5 = Claim(
             "saves",
             "n = 131,072, m = 362, delta r = 1/10, eps = 1, d = 64: 2 s + m (t + 1) < 2 n",
             sizes.corollary,
-            {"reach": Fraction(1, 10)},
+            {"reach": Fraction(1, 10), "saves": True},
         ),
         Certificate("does-not", "the same at delta r = 1: 2 s + m (t + 1) >= 2 n", sizes.corollary),
     ),

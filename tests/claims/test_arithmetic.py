@@ -193,7 +193,7 @@ def test_best_splits_elsewhere(error: Fraction, reach: Fraction, clusters: int) 
 
 def test_the_corollary_says_what_is_so() -> None:
     assert "<=" in valid(subgen.corollary())[-1]
-    assert "<=" not in valid(subgen.corollary(131072, 2, reach=Fraction(1, 4)))[-1]
+    assert "<=" not in valid(subgen.corollary(131072, 2, reach=Fraction(1, 4), saves=True))[-1]
 
 
 # Hypotheses, and programs
@@ -216,6 +216,8 @@ def test_the_corollary_says_what_is_so() -> None:
         (subgen.sizes, {"error": Fraction(2)}, "eps <= 1"),
         (subgen.best_split, {"reach": Fraction(0)}, "delta r"),
         (subgen.corollary, {"tokens": 3, "clusters": 4}, "clusters"),
+        (subgen.corollary, {"saves": True}, "words < the cache's 262144"),
+        (subgen.corollary, {"clusters": 2, "reach": Fraction(1, 4)}, "words >= the cache's 262144"),
         (subgen.variance, {"samples": 0}, "one sample"),
         (subgen.variance_of_ratio, {"ratio": HALF}, "at least 1"),
     ],

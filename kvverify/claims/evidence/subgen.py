@@ -75,20 +75,21 @@ def best_split(
 
 def corollary(
     tokens: int = 131072, clusters: int = 362, error: Fraction = Fraction(1), reach: Fraction = Fraction(1),
-    head_dim: int = 64,
+    head_dim: int = 64, saves: bool = False,
 ) -> Node:  # fmt: skip
-    """SG-5 with numbers: whether m clusters of these t and s (equal split) take fewer words than the cache of n tokens.
+    """SG-5 with numbers: m clusters of these t and s (equal split) take fewer words than the cache of n tokens.
 
-    The relation that holds is the one that is certified: 2 s + m (t + 1) < 2 n, or its contrary.
+    With ``saves`` it certifies 2 s + m (t + 1) < 2 n, without it the contrary. Raises UsageError where that is not so.
     """
     _asked(error, reach, head_dim, clusters)
     within(clusters <= tokens, "at most as many clusters as tokens", clusters)
     inner = 2 / FAILURE / (error / (2 + error)) ** 2
     samples, sharp = threshold(lambda t: inner * _spread(reach) <= term(t), 1)
     slots, products = threshold(lambda s: term(inner * head_dim) <= term(s), 1)
-    saves = _saves(slots, samples, clusters, tokens)
-    fewer = 2 * slots + clusters * (samples + 1) < 2 * tokens
-    return comparison(*sharp, *products, saves if fewer else ~saves)
+    fewer = _saves(slots, samples, clusters, tokens)
+    words, cache = 2 * slots + clusters * (samples + 1), 2 * tokens
+    within((words < cache) == saves, f"words {'<' if saves else '>='} the cache's {cache}", words)
+    return comparison(*sharp, *products, fewer if saves else ~fewer)
 
 
 def _asked(error: Fraction, reach: Fraction, head_dim: int, clusters: int) -> None:
