@@ -79,6 +79,13 @@ def test_rotations_keep_angles_and_depend_on_the_seed(make: Any, dim: int) -> No
     assert dim == 1 or not torch.equal(matrix, make(dim, (2, 0)))
 
 
+def test_orthogonal_matrices_are_uniform() -> None:
+    """Q alone has a first entry of one sign; under Haar measure its mean is 0 and its mean square 1/dim."""
+    first = torch.stack([orthogonal(4, (seed,))[0, 0] for seed in range(400)])
+    assert abs(float(first.mean())) < 0.1
+    assert float(first.square().mean()) == pytest.approx(1 / 4, abs=0.05)
+
+
 @pytest.mark.parametrize("rotation", ["orthogonal", "hadamard"])
 @pytest.mark.parametrize(("bits", "distortion"), [(1, 0.36), (2, 0.117), (3, 0.0345), (4, 0.0095)])
 def test_turboquant_has_its_papers_distortion_on_every_input(rotation: str, bits: int, distortion: float) -> None:
