@@ -33,11 +33,12 @@ def targets() -> dict[str, Any]:
     with atheris.instrument_imports(include=["kvverify.kernel"]):
         checker = importlib.import_module("kvverify.kernel.check")
         document = importlib.import_module("kvverify.kernel.document")
+        contexts = importlib.import_module("kvverify.kernel.context")
         facts = importlib.import_module("kvverify.kernel.facts")
         statement = importlib.import_module("kvverify.kernel.statement")
         tensors = importlib.import_module("kvverify.kernel.tensors")
     arb = importlib.import_module("kvverify.crosscheck.arb")  # after the kernel, whose document it imports
-    vars(checker)["Context"] = partial(facts.Context, work=WORK)
+    vars(checker)["Context"] = partial(contexts.Context, work=WORK)
     folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
 
     for control in importlib.import_module("tests.kernel.test_mutants").controls():
@@ -68,8 +69,8 @@ def targets() -> dict[str, Any]:
         for head in (None, 1):
             file = statement.TensorFile("keys.safetensors", digest, "keys", head)
             try:
-                found = tensors.read_matrix(facts.Context(seen, folder), file, 2)
-            except (document.Malformed, document.OverLimit, facts.Rejected, facts.Absent):
+                found = tensors.read_matrix(contexts.Context(seen, folder), file, 2)
+            except (document.Malformed, document.OverLimit, facts.Rejected, contexts.Absent):
                 continue
             _same(folder, file, found)
 
