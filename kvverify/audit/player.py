@@ -72,7 +72,8 @@ def _play(job: dict[str, Any], isolation: str, how: str, jobs: IO[bytes], answer
     settings = Settings(**{**public, "shape": Shape(**public["shape"])})
     table = Table(settings, job["layers"], load(job["target"], tuple(job["folders"])))
     table.sit_down()
-    pipe.write(answers, {"residual_length": residual_length(table.compressors[0]), "loaded": loaded(table.compressors[0])})
+    first = table.compressors[0]
+    pipe.write(answers, {"residual_length": residual_length(first), "loaded": loaded(first)})
     header, arrays = pipe.read(jobs, sys.maxsize)
     {"alice": alice, "bob": bob}[job["role"]](table, header, arrays, answers)
 
@@ -87,7 +88,7 @@ class Table:
     compressors: tuple[Compressor, ...] = ()
 
     def sit_down(self) -> None:
-        """Make fresh compressors: one a layer, or all by the factory's ``together(settings, layers)`` if it has that."""
+        """Make fresh compressors: one a layer, or all by the factory's ``together(settings, layers)`` if it has one."""
         from kvverify.compressors.protocol import Compressor
 
         together = getattr(getattr(self.factory, "factory", None), "together", None)

@@ -68,12 +68,13 @@ def load(name: str, folders: tuple[str, ...]) -> Any:
 
 
 def loaded(compressor: object) -> list[str]:
-    """Of the watched distributions those that this process has loaded, and the one that a wrapped cache comes from."""
+    """Of the watched distributions those that this process has loaded, and those that the cache's classes come from."""
     found = [distribution for module, distribution in _WATCHED.items() if module in sys.modules]
-    home = type(getattr(compressor, "cache", compressor)).__module__.partition(".")[0]
-    if home in (*_WATCHED, _PACKAGE.name) or home.startswith("kvverify_file_"):
-        return found
-    return sorted({*found, *importlib.metadata.packages_distributions().get(home, ())})
+    bases = type(getattr(compressor, "cache", compressor)).__mro__[:-1]
+    homes = {base.__module__.partition(".")[0] for base in bases} - {*_WATCHED, _PACKAGE.name}
+    homes = {home for home in homes if home not in sys.stdlib_module_names and not home.startswith("kvverify_file_")}
+    owners = importlib.metadata.packages_distributions() if homes else {}
+    return sorted({*found, *(owner for home in homes for owner in owners.get(home, ()))})
 
 
 def _module_root(module: str) -> Path:

@@ -2,10 +2,10 @@
 
 The message is the cache object itself. An answer is what attention would get in one decoding step: the cache is copied
 over the wire (deepcopy fails on some quantised tensors, a shallow copy shares what is written in place), one own token
-is appended to the copy, and the keys and values that ``update`` hands back are what that step sees: dequantised, whereas
-the first ``update`` of a quantised cache hands back its exact input. The last column is the own token, exact or as the
-cache has quantised it. If the first and the last own token lead to the same cached columns, all queries are answered in
-one batch, else each takes a step of its own.
+is appended to the copy, and the keys and values that ``update`` hands back are what that step sees: dequantised,
+whereas the first ``update`` of a quantised cache hands back its exact input. The last column is the own token, exact or
+as the cache has quantised it. If the first and the last own token lead to the same cached columns, all queries are
+answered in one batch, else each takes a step of its own.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class UpdateCache:
 
     def __init__(self, settings: Settings, cache: Any) -> None:
         self.settings, self.cache = settings, cache
-        home = type(cache).__module__.partition(".")[0]
-        self.allow = tuple(dict.fromkeys((home, "transformers", "hqq", "optimum", "torch")))
+        homes = (base.__module__.partition(".")[0] for base in type(cache).__mro__[:-1])
+        self.allow = tuple(dict.fromkeys((*homes, "transformers", "hqq", "optimum", "torch")))
 
     @property
     def residual_length(self) -> int:
@@ -90,7 +90,7 @@ class UpdateCache:
             opposite = self._update(state, -own_keys, own_values)
             if _inner(seen.own_keys, own_keys) <= 0 or _inner(opposite.own_keys, own_keys) >= 0:
                 name = type(self.cache).__name__
-                raise Incomplete(f"{name}.update does not hand the newest token back last; this adapter cannot drive it")
+                raise Incomplete(f"{name}.update does not hand the newest token back last: it cannot be driven")
         return seen
 
     def _update(self, state: bytes, own_keys: Tensor, own_values: Tensor) -> Seen:
@@ -105,7 +105,7 @@ class UpdateCache:
 
 
 class Seen(NamedTuple):
-    """What a decoding step attends to: cached keys and values, (batch, kv_heads, n, dim), and own tokens (..., r, dim)."""
+    """What a decoding step attends to: cached keys and values (batch, kv_heads, n, dim), own tokens (..., r, dim)."""
 
     keys: Tensor
     values: Tensor

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from kvverify.compressors.protocol import Settings
 
+
 class PressedLayer:
     """One layer's cache under a press; ``together`` makes all layers of one model, for presses that compare layers."""
 
@@ -84,29 +85,22 @@ class PressedLayer:
         kvpress gives a masked key a place far away from every query of the step, so that its weight is 0; here it is
         left out, head by head (tests compare the two).
         """
-        device, scale, masked = self.settings.device, self.settings.scale, self.model.masked(self.index)
-        asked = [tensor.to(device) for tensor in (queries, own_keys, own_values)]
-        layer = self.model.cache.layers[self.index]
+        queries, own_keys, own_values = (side.to(self.settings.device) for side in (queries, own_keys, own_values))
+        layer, masked = self.model.cache.layers[self.index], self.model.masked(self.index)
         if masked is None:
-            return attend_with_own(asked[0], layer.keys, layer.values, *asked[1:], scale)
-        kept = torch.ones(layer.keys.shape[:3], dtype=torch.bool, device=device)
-        kept[tuple(indices.to(device) for indices in masked)] = False
+            return attend_with_own(queries, layer.keys, layer.values, own_keys, own_values, self.settings.scale)
+        kept = torch.ones(layer.keys.shape[:3], dtype=torch.bool, device=queries.device)
+        kept[tuple(indices.to(queries.device) for indices in masked)] = False
+        answers = torch.empty((*queries.shape[:3], own_values.shape[3]), device=queries.device)
         group = self.settings.shape.group
-        rows = []
-        for row in range(kept.shape[0]):
-            one = slice(row, row + 1)
-            heads = [
-                attend_with_own(
-                    asked[0][one, head * group : (head + 1) * group],
-                    layer.keys[one, head : head + 1, kept[row, head]],
-                    layer.values[one, head : head + 1, kept[row, head]],
-                    *(side[one, head : head + 1] for side in asked[1:]),
-                    scale,
-                )
-                for head in range(kept.shape[1])
-            ]
-            rows.append(torch.cat(heads, dim=1))
-        return torch.cat(rows)
+        for batch in range(kept.shape[0]):
+            for head in range(kept.shape[1]):
+                one = slice(batch, batch + 1), slice(head, head + 1)
+                readers = one[0], slice(head * group, (head + 1) * group)
+                keys, values = (side[one][:, :, kept[batch, head]] for side in (layer.keys, layer.values))
+                own = own_keys[one], own_values[one]
+                answers[readers] = attend_with_own(queries[readers], keys, values, *own, self.settings.scale)
+        return answers
 
 
 @dataclass

@@ -1,7 +1,9 @@
-"""The caches of Hugging Face transformers: dynamic, and quantised by hqq or by optimum-quanto.
+"""The caches of Hugging Face transformers: dynamic, static, with a sliding window, and quantised by hqq or by quanto.
 
-Needs ``pip install 'kvverify[caches]'``. quanto compiles a C++ extension once, in its own folder, when its cache is
-first made (about 30 seconds; g++ and ninja must be on the PATH); later processes load it without writing.
+Needs ``pip install 'kvverify[caches]'``. Versions 5.0 to 5.2 have no cache in fp8; an offloaded cache is a dynamic one
+whose layers wait in the host's memory, which on a CPU is where they are. quanto compiles a C++ extension once, in its
+own folder, when its cache is first made (about 30 seconds; g++ and ninja must be on the PATH); later processes load it
+without writing.
 """
 
 from __future__ import annotations
@@ -11,34 +13,58 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kvverify.compressors.adapters._update import UpdateCache
+import torch
+
+from kvverify.compressors.adapters._update import UpdateCache, config
 from kvverify.compressors.parameters import choice, complete, integer
 from kvverify.errors import Incomplete, UsageError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from kvverify.compressors.protocol import Settings
 
 _BITS = {"hqq": (1, 2, 3, 4, 8), "quanto": (2, 4)}
+_VERSIONS = ((5, 0), (5, 3))
+"""The first version that this adapter drives, and the first that it does not."""
 
 
 class TransformersCache(UpdateCache):
-    """DynamicCache, or QuantizedCache of one layer with the package's own defaults.
+    """DynamicCache, StaticCache or QuantizedCache of one layer with the package's own defaults.
 
-    Quantised caches hold groups of ``q_group_size`` scalars along ``axis`` (auto: 1 for hqq, 0 for quanto, as the
-    package recommends) and requantise everything when ``residual_length`` newest tokens have come in.
+    ``static`` allocates ``max_cache_len`` tokens at once; the two sliding ones keep the newest ``window``. Quantised
+    caches hold groups of ``q_group_size`` scalars along ``axis`` (auto: 1 for hqq, 0 for quanto, as the package
+    recommends) and requantise everything when ``residual_length`` newest tokens have come in.
     """
 
     parameters = (
-        choice("cache", "dynamic", "hqq", "quanto"),
+        choice("cache", "dynamic", "hqq", "quanto", "static", "sliding", "static-sliding"),
         choice("bits", 4, 1, 2, 3, 8),
         choice("axis", "auto", -1, 0, 1),
         integer("q_group_size", 64, 1, 1 << 16),
         integer("residual_length", 128, 1, 1 << 24),
+        integer("window", 256, 2, 1 << 24),
+        integer("max_cache_len", 1024, 2, 1 << 24),
     )
 
     def __init__(self, settings: Settings) -> None:
         options = complete("transformers", self.parameters, settings.parameters)
-        super().__init__(settings, _dynamic() if options["cache"] == "dynamic" else _quantised(options))
+        _check_version(_import("transformers").__version__)
+        made = _quantised(options) if options["cache"] in _BITS else _plain(settings, options)
+        super().__init__(settings, made)
+        self.fixed = int(options["max_cache_len"]) if str(options["cache"]).startswith("static") else None
+
+    def update(self, cache: Any, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """A static cache asks for positions, and hands its whole buffer back: what is not filled yet is cut off."""
+        if self.fixed is None:
+            return super().update(cache, keys, values)
+        seen = int(cache.get_seq_length(0))
+        end = seen + keys.shape[2]
+        if end > self.fixed:
+            raise UsageError(f"transformers: max_cache_len={self.fixed} is too small: {end} tokens come")
+        positions = {"cache_position": torch.arange(seen, end, device=keys.device)}
+        all_keys, all_values = cache.update(keys, values, 0, positions)
+        return all_keys[:, :, :end], all_values[:, :, :end]
 
 
 def _import(name: str) -> Any:
@@ -48,8 +74,21 @@ def _import(name: str) -> Any:
         raise UsageError(f"transformers: {error}; pip install 'kvverify[caches]'") from error
 
 
-def _dynamic() -> Any:
-    return _import("transformers").DynamicCache()
+def _check_version(version: str) -> None:
+    numbers = tuple(int(part) for part in version.split(".")[:2])
+    first, end = _VERSIONS
+    if not first <= numbers < end:
+        raise UsageError(f"transformers: version {version} is installed; this adapter drives 5.0, 5.1 and 5.2")
+
+
+def _plain(settings: Settings, options: dict[str, Any]) -> Any:
+    transformers, kind = _import("transformers"), options["cache"]
+    if kind == "dynamic":
+        return transformers.DynamicCache()
+    layer = {"sliding_window": options["window"], "layer_types": ["sliding_attention"]} if "sliding" in kind else {}
+    if kind == "sliding":
+        return transformers.DynamicCache(config=config(settings, **layer))
+    return transformers.StaticCache(config=config(settings, **layer), max_cache_len=options["max_cache_len"])
 
 
 def _quantised(options: dict[str, Any]) -> Any:

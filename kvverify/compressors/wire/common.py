@@ -26,7 +26,7 @@ PUBLIC_TYPES = {
     f"{t.__module__}:{t.__qualname__}": t
     for t in (bool, int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict, OrderedDict)
 }
-SCALARS = (type(None), bool, int, float, str, bytes, enum.Enum, type, torch.dtype)
+SCALARS = (type(None), bool, int, float, str, bytes, enum.Enum, type, torch.dtype, torch.device)
 
 
 class WireError(ValueError):
