@@ -12,10 +12,10 @@ import pytest
 
 from kvverify.kernel import facts
 from kvverify.kernel.check import Verdict, check
-from kvverify.kernel.document import OverLimit
+from kvverify.kernel.document import Malformed, OverLimit
 from kvverify.kernel.facts import Rejected
 from kvverify.kernel.numbers import LOG2_E_UPPER, log_ratio_upper, round_up
-from kvverify.kernel.rules import RULES, amplitude, precondition, rows
+from kvverify.kernel.rules import RULES, amplitude, precondition, quantiser, rows
 from kvverify.kernel.rules.attention import Leak, Matrix, Row
 from kvverify.kernel.rules.volume import distortion
 from tests.kernel.apply import accepts, apply
@@ -100,9 +100,28 @@ def test_dithering_with_the_coarsest_steps() -> None:
     assert dithers(2, 2, small, often)
     assert dithers(2, 10**6, Fraction(1), often)
     assert dithers(3, 10**6, Fraction(12, 5), often)  # an error of a score of more than 1
-    assert not dithers(3, 10**6, Fraction(4), often)  # a remainder beyond the tolerance, as far as would be enough
+    assert not dithers(3, 10**6, Fraction(18, 5), often)  # a remainder beyond the tolerance, as far as would be enough
     for key, value in ((1, 2), (2, 1), (1, 1), (1, 10**6), (10**6, 1)):
         assert not dithers(key, value, small, often)
+
+
+@pytest.mark.parametrize(("bound", "moved"), [("exp_upper", 1), ("log2_lower", -1), ("exp_lower", -1)])
+def test_rates_are_settled_by_bounds_that_err_on_the_safe_side(
+    bound: str, moved: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A coarser bound settles less: the largest ratio that it does settle falls."""
+
+    def largest() -> Fraction:
+        low, high = Fraction(0), Fraction(8)
+        for _ in range(30):
+            middle = (low + high) / 2
+            settled = quantiser._settled(middle, Fraction(1, 10), Fraction(1, 2), Fraction(9, 16))
+            low, high = (middle, high) if settled else (low, middle)
+        return low
+
+    before, exact = largest(), getattr(quantiser, bound)
+    monkeypatch.setattr(quantiser, bound, lambda x: exact(x) + Fraction(moved, 64))
+    assert 0 < largest() < before < 7
 
 
 def test_values_of_three_levels_are_noisy_however_fine_the_keys_are() -> None:
@@ -206,3 +225,58 @@ def test_preconditioning_ends_at_its_number_of_rows(
     for most, verdict in ((size, Verdict.VALID), (size - 1, Verdict.INCOMPLETE)):
         monkeypatch.setattr(precondition, "MAX_ROWS", most)
         assert check(control.tree, tmp_path).verdict is verdict
+
+
+@pytest.mark.parametrize("rule", sorted({rule for control in controls() for rule in control.rules}))
+def test_a_step_says_nothing_that_its_rule_does_not_ask_for(
+    rule: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    control = next(c for c in controls() if rule in c.rules)
+    original = RULES[rule]
+
+    def step(context: Any, uses: Any, given: Any, gives: Any) -> Any:
+        fact = original(context, uses, given, gives)
+        for more in (
+            ({**uses, "more": fact}, given, gives), (uses, {**given, "more": "1"}, gives),
+            (uses, given, {**gives, "more": "1"}),
+        ):  # fmt: skip
+            with pytest.raises(Malformed, match="more"):
+                original(context, *more)
+        return fact
+
+    monkeypatch.setitem(RULES, rule, step)
+    for file, content in control.files:
+        (tmp_path / file).write_bytes(content)
+    assert check(control.tree, tmp_path).verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize("name", ["amplitude, pads", "amplitude, keys and values"])
+def test_every_exponential_of_amplitude_reads_is_taken_from_above(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each one alone made coarser takes bits away."""
+    (control,) = (c for c in controls() if c.name == name)
+    bits: list[Any] = []
+    calls: list[Fraction] = []
+    coarse = [-1]
+    need, exp_upper, apply_ = facts.need, amplitude.exp_upper, RULES["amplitude"]
+
+    def noted(condition: bool, test: str, left: object = "", right: object = "") -> None:
+        bits.extend([right] if test.startswith("bits_at_least") else [])
+        need(condition, test, left, right)
+
+    def moved(x: Fraction) -> Fraction:
+        calls.append(x)
+        return exp_upper(x) * (1 + Fraction(int(len(calls) - 1 == coarse[0]), 1 << 16))
+
+    def step(context: Any, uses: Any, given: Any, gives: Any) -> Any:
+        fact, number = apply_(context, uses, given, gives), len(calls)
+        assert number >= 5
+        for coarse[0] in range(number):
+            calls.clear()
+            apply_(context, uses, given, {"bits_at_least": "0"})
+            assert bits[-1] < bits[0]
+        return fact
+
+    monkeypatch.setattr(amplitude, "need", noted)
+    monkeypatch.setattr(amplitude, "exp_upper", moved)
+    monkeypatch.setitem(RULES, "amplitude", step)
+    assert check(control.tree).verdict is Verdict.VALID

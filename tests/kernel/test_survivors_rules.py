@@ -37,6 +37,16 @@ def test_levels_are_exact_in_bf16_just_where_they_are_few_halves_apart(gaps: int
         assert not levels(gaps + 1, LEAST, "bf16")
 
 
+def test_two_levels_are_exact_in_bf16() -> None:
+    leak = Leak(2, Row(Fraction(1, 2), Fraction(0)), Fraction(0))
+    for tolerance, fine in ((Fraction(1, 3) - LEAST, True), (Fraction(1, 3), False)):
+        assert accepts("levels", {"leak": leak}, {}, {"alphabet": 2}, tolerance=tolerance, inputs="bf16") is fine
+    for off_target, fine in ((Fraction(1, 3) - LEAST, True), (Fraction(1, 3), False)):
+        leak = Leak(2, Row(off_target, Fraction(9)), Fraction(0))
+        gives = {"alphabet": 2}
+        assert accepts("separation", {"leak": leak}, {}, gives, tolerance=None, relative=Fraction(1, 2)) is fine
+
+
 def test_a_decay_may_be_all_that_the_series_gives() -> None:
     def decays(exponent: Fraction, z: Fraction) -> bool:
         return accepts("exp-bound", {}, {"exponent": exponent}, {"exp_minus_at_most": z})
