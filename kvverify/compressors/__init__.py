@@ -59,7 +59,7 @@ class Target:
         if _is_cache(made):
             from kvverify.compressors.adapters._update import UpdateCache
 
-            return UpdateCache(settings, made)
+            return UpdateCache(settings, made, self.factory.__module__)
         if not hasattr(made, "attend"):
             raise UsageError(f"{self.name} made a {type(made).__name__}; it must have attend (a compressor) or update")
         return made  # type: ignore[no-any-return]

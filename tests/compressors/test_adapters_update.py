@@ -137,6 +137,7 @@ class Inherited(torch.nn.Module, Rounding):
 
 def test_a_message_may_name_the_modules_of_all_bases() -> None:
     assert {"tests", "torch"} <= set(made(Inherited).allow)
+    assert "made.here" in UpdateCache(made().settings, Rounding(64), "made.here").allow
 
 
 def test_devices_may_be_keys_of_a_message() -> None:

@@ -31,12 +31,15 @@ _RESIDUALS = ("residual_length", "residual_len", "fp16_window")
 
 
 class UpdateCache:
-    """A cache of which layer 0 is under audit; ``allow`` are the modules that its message may name."""
+    """A cache of which layer 0 is under audit; ``allow`` are the modules that its message may name.
 
-    def __init__(self, settings: Settings, cache: Any) -> None:
+    They are those of its classes, and ``home``, the module of the factory that made it.
+    """
+
+    def __init__(self, settings: Settings, cache: Any, home: str = "torch") -> None:
         self.settings, self.cache = settings, cache
         homes = (base.__module__.partition(".")[0] for base in type(cache).__mro__[:-1])
-        self.allow = tuple(dict.fromkeys((*homes, "transformers", "hqq", "optimum", "torch")))
+        self.allow = tuple(dict.fromkeys((*homes, home, "transformers", "hqq", "optimum", "torch")))
 
     @property
     def residual_length(self) -> int:
