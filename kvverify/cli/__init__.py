@@ -12,7 +12,7 @@ import typer
 from typer import TyperException
 
 from kvverify import __version__
-from kvverify.cli import audit, bound, capture, check, claims, cover, explain, export, lemmas, map, start
+from kvverify.cli import audit, bound, capture, check, claims, cover, explain, export, lemmas, map, start, sweep
 from kvverify.cli.output import close_output, fail, say, show
 from kvverify.errors import Incomplete, UsageError
 
@@ -89,6 +89,7 @@ app.command()(claims.claims)
 app.command()(lemmas.lemmas)
 app.command()(audit.audit)
 app.command()(audit.replay)
+app.command()(sweep.sweep)
 app.command()(capture.capture)
 app.command("map")(map.draw_map)
 app.command()(start.quickstart)

@@ -1,0 +1,1 @@
+"""Sweeps: many audits from one file, on any executor, with results that outlive a kill. Source: ours."""
