@@ -97,8 +97,8 @@ def row(case: dict[str, Any], line: dict[str, Any]) -> str:
 
 def shown(case: dict[str, Any]) -> str:
     """The settings of a case, without the target's name."""
-    words = shlex.split(case["target"])[1:]
-    return " ".join(f"`{word}`" for word in words if word != "--set") or "defaults"
+    settings = case["target"].partition(" ")[2].replace("--set ", "").replace("--dtype ", "dtype=").split()
+    return " ".join(f"`{setting}`" for setting in settings) or "defaults"
 
 
 def versions(lines: list[dict[str, Any]], source: str) -> str:
@@ -145,10 +145,11 @@ def page() -> str:
     methods = {(case["source"], case.get("same_as", case["method"])) for case in ended}
     others = {one for one in methods if one[0] != "kvverify"}
     packages = {one[0] for one in others} - {"kvpress", "transformers"}
+    failed = len(known) - len(ended)
     counts = (
         f"{len(ended)} audits of {len(methods)} distinct methods, {len(others)} of them not written by this project, "
-        f"from {len(packages)} packages besides kvpress and transformers; {len(known) - len(ended)} more did not come "
-        "to an end, and are listed with the message."
+        f"from {len(packages)} packages besides kvpress and transformers."
+        + (f" {failed} more did not come to an end, and stand below with the message." if failed else "")
     )
     one = next(done[c["source"], c["method"]]["audit"] for c in ended if not c.get("two_layers"))
     floor = number(float(one["certificate_bits_at_least"]) / one["instance"]["tokens"])
