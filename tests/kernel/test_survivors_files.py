@@ -135,3 +135,24 @@ def test_payload_tokens_are_tokens_of_the_file(payload: str, tmp_path: Path) -> 
         return
     with pytest.raises(Rejected):
         RULES["attention-row"](here, {}, given, gives)
+
+
+@pytest.mark.parametrize(
+    ("rows", "scale", "fine"),
+    [("0 1", "1", True), ("3 3", "1", True), ("0 -1", "1", False), ("-1 -1", "1", False), ("0 4", "1", False),
+     ("0 1", "0", False), ("0 1", "-1/2", False)],
+)  # fmt: skip
+def test_queries_are_rows_of_their_file_times_a_positive_number(
+    rows: str, scale: str, fine: bool, tmp_path: Path
+) -> None:
+    _, file = file_in(tmp_path, [4, 2])
+    named = {"name": file.name, "sha256": file.sha256, "tensor": file.tensor}
+    here = context(tokens=4, key_dim=2, body="given", budget="own-keys", keys=named, max_logit=99)
+    here.folder = tmp_path
+    given = {"payload": "0 1", "query_scale": scale, "queries": named, "rows": rows}
+    gives = dict.fromkeys(("off_target_at_most", "off_target_squares_at_most", "rest_at_most"), str(10**90))
+    if fine:
+        assert RULES["attention-row"](here, {}, given, gives)
+        return
+    with pytest.raises(Rejected):
+        RULES["attention-row"](here, {}, given, gives)

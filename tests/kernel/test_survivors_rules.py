@@ -88,6 +88,14 @@ def test_a_tilt_adds_to_the_budget_as_the_body_says() -> None:
             assert not budget(logit=logit, tilt=lean, body=body, max_logit=9)
 
 
+def test_a_negative_logit_is_none_though_its_square_is_large_enough() -> None:
+    lean = Tilt(Fraction(1, 10), Fraction(2), Fraction(0))
+    premises: dict[str, Any] = {"keys": KEYS, "decay": Decay(Fraction(1, 10), Fraction(1)), "tilt": lean}
+    for logit, fine in ((Fraction(1, 2), True), (Fraction(-1, 2), False), (Fraction(-99), False)):
+        gives, changes = {"logit_at_most": logit}, {"body": "ball", "key_dim": 2, "max_logit": Fraction(1, 2)}
+        assert accepts("budget", premises, {"payload": 1}, gives, **changes) is fine
+
+
 def shrinks(share: Fraction, beside: Fraction, inputs: str = "real", keys: Keys = KEYS, body: str = "ball") -> bool:
     given, gives = {"code_radius": share}, {"payload_radius": beside}
     return accepts("shrunk-keys", {"keys": keys}, given, gives, body=body, inputs=inputs)
