@@ -30,6 +30,16 @@ CHEAT = {
 }  # fmt: skip
 
 
+# Of the claim itself, and of what is asked in claims of other kinds.
+ENDS = {
+    "state_bits_enough": -1, "top_mass_at_least": 1, "at_least": 1, "at_most": -1, "angle": -1, "ball_radius": -1,
+    "radius": 1, "right_words_at_most": -1, "weight_ratio_at_most": -1, "variance": -1, "probability": -1,
+}  # fmt: skip
+WHOLE = {"state_bits_at_least", "state_bits_enough", "tokens", "key_dim", "value_dim", "kv_heads", "layers",
+         "at_least", "at_most", "right_words_at_most"}  # fmt: skip
+OTHER = {"cube": "ball", "ball": "cube", "real": "bf16", "bf16": "real"}
+
+
 @dataclass(frozen=True)
 class Change:
     """A changed tree without its digest; ``rule`` whose step it is, ``file`` that goes with it."""
@@ -115,7 +125,8 @@ def _altered(value: Fraction, rng: Random) -> Fraction:
 
 def _number(target: Target, tree: Node, rng: Random) -> Change | None:
     """One number: by one, by one in the last place, its sign, twice, half, nearly the same, 0, its inverse."""
-    return _to(tree, number := rng.choice(list(numbers(tree))), _altered(number.value, rng))
+    found = list(numbers(tree))
+    return _to(tree, number := rng.choice(found), _altered(number.value, rng)) if found else None
 
 
 def _to(tree: Node, number: Number, value: Fraction) -> Change | None:
@@ -127,6 +138,8 @@ def _to(tree: Node, number: Number, value: Fraction) -> Change | None:
 def _swap(target: Target, tree: Node, rng: Random) -> Change | None:
     """Two numbers change places."""
     found = list(numbers(tree))
+    if not found:
+        return None
     first, second = rng.sample(found, 2) if len(found) > 1 else (found[0], found[0])
     changed = _to(tree, first, second.value)
     return changed and Change(changed.rule, second.put(changed.tree, str(first.value)))
@@ -136,15 +149,18 @@ def _claim(target: Target, tree: Node, rng: Random) -> Change | None:
     """A statement that says more: a field one step, or by half, in the direction that a cheat would like."""
     node = tree["statement"]
     lower = "state_bits_at_least" in node
-    name = rng.choice([name for name in ({*CHEAT, "state_bits_enough"}) if name in node] + ["body", "inputs"])
+    names = [name for name in (*CHEAT, *ENDS) if name in node]
+    names += [name for name in ("body", "inputs") if node.get(name) in OTHER]
+    if not names:
+        return None
+    name = rng.choice(names)
     if name in ("body", "inputs"):
-        stronger = {"cube": "ball", "ball": "cube", "real": "bf16", "bf16": "real"}.get(node[name])
-        return stronger and Change("statement", put(tree, ("statement", name), stronger))
-    sign = CHEAT.get(name, -1) * (1 if lower or name == "state_bits_enough" else -1)
+        return Change("statement", put(tree, ("statement", name), OTHER[node[name]]))
+    sign = ENDS[name] if name in ENDS else CHEAT[name] * (1 if lower else -1)
     value = Fraction(node[name])
     step = rng.choice((Fraction(1), value / 2, value)) if value.denominator == 1 else value * Fraction(1, 1 << 20)
     value += sign * step
-    if name in ("max_logit", "tolerance", "failure", "relative") or value.denominator == 1:
+    if name not in WHOLE or value.denominator == 1:
         return Change("statement", put(tree, ("statement", name), str(value)))
     return None
 
@@ -160,6 +176,8 @@ def _word(target: Target, tree: Node, rng: Random) -> Change | None:
         for other in words
         if other != value
     ]
+    if not places:
+        return None
     where, word = rng.choice(places)
     return Change(rule_at(tree, where), put(tree, where, word))
 
@@ -305,8 +323,8 @@ def _outside(tree: Node, rng: Random) -> Node | bytes:
         field = rng.choice(list(node))
         twice = json.dumps(put(tree, (*where, "@"), node[field])).replace('"@"', json.dumps(field))
         return twice.encode()
-    if what == 2:
-        number = rng.choice(list(numbers(tree)))
+    if what == 2 and (found := list(numbers(tree))):
+        number = rng.choice(found)
         return number.put(tree, str(number.value + 1))
     data = bytearray(json.dumps(tree).encode())
     at = rng.randrange(len(data))

@@ -12,8 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kvverify.kernel.document import Malformed, OverLimit
-from kvverify.kernel.facts import Matrix as Enclosed
 from kvverify.kernel.rules.attention import Determinant, Leak, Row
+from kvverify.kernel.rules.attention import Matrix as Enclosed
 from tests.kernel.apply import TINY, accepts, apply
 from tests.kernel.oracle import ROUNDING, determinant_bound
 from tests.kernel.oracle import Leak as Sums
