@@ -149,7 +149,7 @@ def page() -> str:
     counts = (
         f"{len(ended)} audits of {len(methods)} distinct methods, {len(others)} of them not written by this project, "
         f"from {len(packages)} packages besides kvpress and transformers."
-        + (f" {failed} more did not come to an end, and stand below with the message." if failed else "")
+        + (f" Audits that did not come to an end, each below with its message: {failed}." if failed else "")
     )
     one = next(done[c["source"], c["method"]]["audit"] for c in ended if not c.get("two_layers"))
     floor = number(float(one["certificate_bits_at_least"]) / one["instance"]["tokens"])

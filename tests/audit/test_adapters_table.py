@@ -52,7 +52,7 @@ def test_versions_name_the_packages_of_a_cache_s_classes() -> None:
     class Wrapped:
         cache = Cache()
 
-    assert set(loaded(Wrapped())) - set(loaded(object())) == {"typer"}
+    assert "typer" in set(loaded(Wrapped())) - set(loaded(object()))
 
 
 def test_the_page_is_what_the_results_give() -> None:
