@@ -90,9 +90,11 @@ def test_a_dask_cluster(tmp_path: Path) -> None:
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None, local_directory=tmp_path
     ) as local:
-        lines, said = swept(tmp_path, cluster(local.scheduler_address), "a", "raises", "b")
-    assert lines["a"]["status"] == lines["b"]["status"] == "NO FLAG"
+        lines, said = swept(tmp_path, cluster(local.scheduler_address), "dense", "raises", "nothere:Cache")
+    assert lines["dense"]["status"] == lines["dense"]["audit"]["status"] == "NO FLAG"  # a real game
+    assert lines["dense"]["audit"]["certified_floor_bits"] > 0
     assert lines["raises"]["reason"] == "RuntimeError: two lines"
+    assert lines["nothere:Cache"]["reason"] == "the module 'nothere' is not installed here"
     assert len(said) == 3
 
 
