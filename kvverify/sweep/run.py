@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from fractions import Fraction
 from pathlib import Path
+from time import monotonic as _now
 from typing import Any
 
 from kvverify.audit.request import AuditRequest, run_audit
@@ -28,7 +28,7 @@ def play(job: Job, evidence: Path) -> dict[str, Any]:
     ``status`` is the report's, or REFUSED for what ``kvverify audit`` calls wrong usage. Evidence against a claim is
     written to the folder ``evidence``.
     """
-    begun = time.monotonic()
+    begun = _now()
     audit, status, reason = None, "INCOMPLETE", None
     try:
         audit = run_audit(_asked(job, evidence), _silent)
@@ -39,7 +39,7 @@ def play(job: Job, evidence: Path) -> dict[str, Any]:
         reason = str(error)
     except SystemExit:
         os._exit(1)  # the sweep is over (pools.py): players are gone, nobody waits for an answer
-    return {"status": status, "reason": reason, "seconds": round(time.monotonic() - begun, 1), "audit": audit}
+    return {"status": status, "reason": reason, "seconds": round(_now() - begun, 1), "audit": audit}
 
 
 def run(jobs: Iterable[Job], pool: Pool, results: Results, progress: Progress, task: Task = play) -> None:
@@ -50,12 +50,12 @@ def run(jobs: Iterable[Job], pool: Pool, results: Results, progress: Progress, t
     """
     waiting = deque(job for job in jobs if job.key not in results.lines)
     suspects: deque[Job] = deque()
-    begun, before, total = time.monotonic(), len(results.lines), len(results.lines) + len(waiting)
+    begun, before, total = _now(), len(results.lines), len(results.lines) + len(waiting)
 
     def record(job: Job, result: dict[str, Any]) -> None:
         results.add(job, result)
         count = len(results.lines)
-        left = (time.monotonic() - begun) / (count - before) * (total - count)
+        left = (_now() - begun) / (count - before) * (total - count)
         progress(f"{count} of {total}, {_spoken(left)} left: {job}: {result['status']}", count / total)
 
     while waiting or suspects:

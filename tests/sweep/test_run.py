@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,15 +12,17 @@ from typing import Any
 import pytest
 
 from kvverify.errors import Incomplete, UsageError
+from kvverify.sweep.plan import read_plan
 from kvverify.sweep.pools import Pool, cluster, processes
 from kvverify.sweep.results import Results, read_results
+from tests.cli.command import kvverify as call
 from tests.conftest import needs
 from tests.sweep.tasks import plan, task
 
 needs("torch", "audit")
 needs("scipy", "audit")
 
-from kvverify.sweep.run import run  # noqa: E402
+from kvverify.sweep.run import play, run  # noqa: E402
 
 
 @contextmanager
@@ -104,3 +107,80 @@ def test_a_cluster_that_nobody_answers_for(address: str, monkeypatch: pytest.Mon
     monkeypatch.setattr("kvverify.sweep.pools._REACHED_IN", 0.5)
     with pytest.raises(UsageError, match=f"no Dask scheduler at '{address}'"), cluster(address)():
         pass
+
+
+def test_an_audit_of_a_sweep_is_the_audit_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same request, defaults and all, but for where files lie."""
+    asked: list[Any] = []
+
+    def caught(request: Any, progress: object) -> None:
+        asked.append(request)
+        raise Incomplete("caught")
+
+    # By its module: kvverify.audit, as a name, is the public function.
+    monkeypatch.setattr(sys.modules["kvverify.audit.request"], "run_audit", caught)
+    monkeypatch.setattr("kvverify.sweep.run.run_audit", caught)
+    monkeypatch.chdir(tmp_path)
+    Path("proof.json").write_text("{}")
+    Path("sweep.toml").write_text(
+        """
+        [[compressor]]
+        target = "dense"
+        [[compressor]]
+        target = "mine.py:Mine"
+        set = { b = 2, a = "x" }
+        claim = { bits-per-token = 0.5, tolerance = 0.01, failure = "1/10" }
+        schedule = "chunk:8x2"
+        payload = "discrete"
+        alphabet = 4
+        dtype = "float32"
+        reads = 7
+        seed = 5
+        device = "cuda"
+        timeout = 1.5
+        memory = 0.5
+        isolation = "none"
+        [[instance]]
+        tokens = 16
+        head-dim = 8
+        value-dim = 4
+        kv-heads = 2
+        heads = 6
+        max-logit = 12.5
+        [[instance]]
+        certificate = "proof.json"
+        """
+    )
+    whole = "--tokens 16 --head-dim 8 --value-dim 4 --kv-heads 2 --heads 6 --max-logit 12.5"
+    mine = (
+        "mine.py:Mine --set a=x --set b=2 --claim bits-per-token=1/2,tolerance=1/100,failure=1/10 --schedule chunk:8x2 "
+        "--payload discrete --alphabet 4 --dtype float32 --reads 7 --seed 5 --device cuda --timeout 1.5 --memory 0.5 "
+        "--isolation none"
+    )
+    jobs = read_plan(Path("sweep.toml"))
+    words = [f"dense {whole}", "dense --certificate proof.json", f"{mine} {whole}", f"{mine} --certificate proof.json"]
+    for job, line in zip(jobs, words, strict=True):
+        assert play(job, Path("evidence"))["reason"] == "caught"
+        call("audit", *line.split(), "--output", "evidence").refuses(3, "caught")
+    assert asked[::2] == asked[1::2]
+    assert len(asked) == 8
+
+
+def test_what_the_command_line_calls_wrong_usage_is_refused(tmp_path: Path) -> None:
+    (job,) = plan(tmp_path, "unifrom")
+    found = play(job, tmp_path)
+    assert (found["status"], found["audit"]) == ("REFUSED", None)
+    assert "unifrom" in found["reason"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "about 0 s"), (99, "about 99 s"), (150, "about 2 min"), (9000, "about 2.5 h")]
+)
+def test_time_left_is_said_in_seconds_minutes_hours(
+    seconds: float, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two audits took so long; so does the other."""
+    clock = iter([0.0, seconds, 2 * seconds])
+    monkeypatch.setattr("kvverify.sweep.run._now", lambda: next(clock))
+    _, said = swept(tmp_path, threads, "a", "b")
+    assert [line.split(", ")[1].partition(" left")[0] for line in said] == [words, "about 0 s"]
