@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SHAPE = Shape(kv_heads=2, heads=4, key_dim=64, value_dim=64)
 SCALE = 0.125
 # kvpress is left out of `all` for its size; where it is installed these tests are the ones that count.
-with_kvpress = pytest.mark.skipif(importlib.util.find_spec("kvpress") is None, reason="kvpress is not installed")
+with_kvpress = pytest.mark.skipif(importlib.util.find_spec("kvpress") is None, reason="needs kvverify[presses]")
 
 
 class Press:
