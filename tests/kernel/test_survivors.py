@@ -210,3 +210,39 @@ def test_counting_ends_at_4096_symbols() -> None:
         seen.work = 10**5
         with pytest.raises(OverLimit, match="units of work" if symbols == 4096 else "more than 4096 symbols"):
             RULES["counting"](seen, {"reading": Reading(2, 1)}, {}, {"bits_at_least": "1"})
+
+
+@pytest.mark.parametrize(
+    ("numerator", "power", "fine"), [(320, 310, True), (321, 310, False), (1, 2567, True), (1, 2568, False)]
+)
+def test_a_unit_of_scores_has_at_most_so_many_bits(numerator: int, power: int, fine: bool) -> None:
+    unit = Fraction((1 << numerator) - 1, 1 << power)
+    if fine:
+        assert next(packed.Scores(context(), [[1]], [[1]], unit).floors()) == (int(unit * (1 << packed.CELL)),)
+        return
+    with pytest.raises(OverLimit, match="320 bits"):
+        packed.Scores(context(), [[1]], [[1]], unit)
+
+
+@pytest.mark.parametrize("coarse", range(4))
+def test_every_exponential_of_the_tables_is_taken_from_above(coarse: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each one alone made coarser makes masses larger."""
+    exact, calls = packed.exp_upper, list[Fraction]()
+
+    def moved(x: Fraction) -> Fraction:
+        calls.append(x)
+        return exact(x) * (1 + Fraction(int(len(calls) == coarse + 1), 1 << 24))
+
+    def masses() -> list[int]:
+        packed._table.cache_clear()
+        return packed.Exponentials(context()).masses([-(i * 0x123456789AB) for i in range(40)], 0)
+
+    before = masses()
+    monkeypatch.setattr(packed, "exp_upper", moved)
+    try:
+        after = masses()
+    finally:
+        packed._table.cache_clear()
+    assert len(calls) == 4
+    assert all(a >= b for a, b in zip(after, before, strict=True))
+    assert sum(after) > sum(before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -156,3 +157,43 @@ def test_queries_are_rows_of_their_file_times_a_positive_number(
         return
     with pytest.raises(Rejected):
         RULES["attention-row"](here, {}, given, gives)
+
+
+@pytest.mark.parametrize(
+    ("shape", "offsets", "top", "reason"),
+    [
+        ([4, 3], [0, 48], 0, ""), ([4, 3], [1, 49], 0, "lie in the file"), ([4, 3], [4, 52], 0, "lie in the file"),
+        ([4, 3], [48, 96], 0, "lie in the file"), ([0, 3], [0, 0], 0, "has a shape"),
+        ([4, 0], [0, 0], 0, "has a shape"),
+        ([4, 3], [0, 44], 0, "as many bytes"), ([4, 3], [0, 48], 1, "header"),
+    ],
+)  # fmt: skip
+def test_a_tensor_lies_in_its_file_as_its_header_says(
+    shape: list[int], offsets: list[int], top: int, reason: str, tmp_path: Path
+) -> None:
+    header = json.dumps({"t": {"dtype": "F32", "shape": shape, "data_offsets": offsets}}).encode()
+    content = len(header).to_bytes(7, "little") + bytes([top]) + header + bytes(48)
+    (tmp_path / "k").write_bytes(content)
+    here = context()
+    here.folder = tmp_path
+    file = TensorFile("k", hashlib.sha256(content).hexdigest(), "t", None)
+    if not reason:
+        assert numbers(read_matrix(here, file, 3)) == [[0, 0, 0]] * 4
+        return
+    with pytest.raises(Rejected, match=reason):
+        read_matrix(here, file, shape[1])
+
+
+def test_a_tensor_stands_once_in_a_header(tmp_path: Path) -> None:
+    entry = json.dumps({"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]})
+    for header, fine in ((f'{{"t":{entry}}}', True), (f'{{"t":{entry},"t":{entry}}}', False)):
+        content = len(header).to_bytes(8, "little") + header.encode() + bytes(4)
+        (tmp_path / "k").write_bytes(content)
+        here = context()
+        here.folder = tmp_path
+        file = TensorFile("k", hashlib.sha256(content).hexdigest(), "t", None)
+        if fine:
+            assert read_matrix(here, file, 1)[0] == [[0]]
+            continue
+        with pytest.raises(Rejected, match="has a tensor"):
+            read_matrix(here, file, 1)
