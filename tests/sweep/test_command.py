@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -70,6 +71,17 @@ def until(true: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
+def playing(parent: int) -> bool:
+    """Both players of one game are at work, a moment after they were started."""
+    started = 0
+    for pid in descendants(parent):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            started += b"kvverify.audit.player" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    if started == 2:
+        time.sleep(0.2)
+    return started == 2
+
+
 def players(folder: Path) -> list[Path]:
     return list((folder / "tmp").glob("kvverify-*"))
 
@@ -80,7 +92,7 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     results = tmp_path / "results.jsonl"
     words = ("-o", results, "--workers", 1)
     child = started(tmp_path, "field.toml", *words)
-    until(lambda: results.exists() and results.read_bytes().count(b"\n") == 1 and len(players(tmp_path)) == 2)
+    until(lambda: results.exists() and results.read_bytes().count(b"\n") == 1 and playing(child.pid))
     below = descendants(child.pid)
     assert len(below) >= 3  # a worker and two players
     child.kill()
@@ -121,7 +133,7 @@ def test_an_interrupt_ends_the_players_and_keeps_what_is_finished(tmp_path: Path
     write(tmp_path / "s.toml", f"{TARGETS}:Hangs", "nothere:Cache")
     child = started(tmp_path, "s.toml", "--workers", 2)
     results = tmp_path / "s.jsonl"
-    until(lambda: results.exists() and results.read_bytes().count(b"\n") == 1 and len(players(tmp_path)) == 2)
+    until(lambda: results.exists() and results.read_bytes().count(b"\n") == 1 and playing(child.pid))
     below = descendants(child.pid)
     os.killpg(child.pid, signal.SIGINT)  # as the keyboard does
     out, err = child.communicate(timeout=30)
