@@ -1,11 +1,12 @@
 """Measured error and bits of subgen and net beside what is proved: ``python scripts/bench_subgen.py [--write]``.
 
-Prints the two tables of docs/subgen.md; with ``--write`` puts them there. About half a minute on one core. Exit code 1
+Prints the two tables of docs/subgen.md; with ``--write`` puts them there, and beside the ledger. About half a minute on one core. Exit code 1
 where something measured is above what is proved of it.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -14,8 +15,10 @@ from typing import Any
 import torch
 
 from kvverify.compressors.measure import Inputs, Measured, measure
+from kvverify.kernel.document import write_bytes
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "subgen.md"
+ROWS = PAGE.parents[1] / "kvverify" / "claims" / "measured.json"  # what the ledger shows of them
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 # Tokens, dimension of keys and of values, norm of queries, delta, epsilon (else t and s), coins.
 SUBGEN: list[tuple[int, int, int, str, str | None, dict[str, int], int]] = [
@@ -81,8 +84,8 @@ def within(found: Measured) -> bool:
     return sizes and (found.failures is None or found.failures <= (found.failures_at_most or 0))
 
 
-def tables() -> tuple[str, bool]:
-    """Both tables, and whether all rows are within what is proved."""
+def tables() -> tuple[str, dict[str, Any], bool]:
+    """Both tables, as Markdown and as rows, and whether all rows are within what is proved."""
     rows: dict[str, list[list[str]]] = {"subgen": [], "net": []}
     fine = True
     for tokens, dim, norm, delta, epsilon, slots, coins in SUBGEN:
@@ -101,17 +104,19 @@ def tables() -> tuple[str, bool]:
     first += ["error in its norm", "largest error", "failures"]
     second = ["n", "d", "body", "max_logit", "tolerance", "points", "state bits", "dense bits", "largest error"]
     second += ["in SubGen's norm"]
+    measured = {"subgen": {"head": first, "rows": rows["subgen"]}, "net": {"head": second, "rows": rows["net"]}}
     text = f"SubGen:\n\n{table(first, rows['subgen'])}\nNet merging:\n\n{table(second, rows['net'])}"
-    return text, fine
+    return text, measured, fine
 
 
 def main(write: bool) -> int:
     """Print, or write; 1 where a bound does not hold."""
     torch.set_num_threads(1)
-    text, fine = tables()
+    text, measured, fine = tables()
     if write:
         before, _, rest = PAGE.read_text().partition(BEGIN)
-        PAGE.write_text(before + BEGIN + "\n" + text + "\n" + END + rest.partition(END)[2])
+        write_bytes(PAGE, (before + BEGIN + "\n" + text + "\n" + END + rest.partition(END)[2]).encode())
+        write_bytes(ROWS, (json.dumps(measured, indent=1) + "\n").encode())
     else:
         print(text)
     return 0 if fine else 1

@@ -84,7 +84,7 @@ class Claim:
     finding: str = ""
     theorem: str | None = None
     lemmas: tuple[str, ...] = ()
-    measured: tuple[str, ...] = ()
+    measured: Callable[[], tuple[str, ...]] = tuple
     table: Callable[[], Table] | None = None
 
     def __post_init__(self) -> None:

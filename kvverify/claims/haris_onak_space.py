@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import ceil
 
-from kvverify.claims import tables
+from kvverify.claims import measured, tables
 from kvverify.claims.base import Certificate, Claim, Reading
 from kvverify.claims.evidence import arithmetic, attention, covers
 from kvverify.claims.evidence import subgen as subgen_sizes
@@ -239,6 +239,7 @@ HO5 = Claim(
         ),
         Reading("'matching', under one error notion and one norm budget", "open", ("lower",)),
     ),
+    measured=measured.net,
     threshold=lambda: "cells at most e^d from delta = 1.164 R on; a saving of words from SG-4's token numbers on",
     certificates=(
         Certificate(

@@ -112,8 +112,8 @@ def _section(entry: Entry) -> str:
         table = claim.table()
         lines = (table.head, tuple("---:" for _ in table.head), *table.rows)
         parts += [f"{_plain(table.title)}:", "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)]
-    if claim.measured:
-        parts.append("Measured, which proves nothing: " + " ".join(_plain(text) for text in claim.measured))
+    if figures := claim.measured():
+        parts.append("Measured, which proves nothing:\n\n" + "\n".join(f"- {_plain(text)}" for text in figures))
     return "\n\n".join(parts)
 
 

@@ -83,7 +83,8 @@ def entry_text(entry: Entry) -> str:
         parts += [f"{title}:", *(_found_text(found) for found in chosen)] if chosen else []
     parts += [f"Lemmas (kvverify lemmas): {', '.join(entry.lemmas)}"] if entry.lemmas else []
     lines = _aligned(claim.table()) if claim.table else []
-    parts += ["Measured, which proves nothing:", *(f"- {text}" for text in claim.measured)] if claim.measured else []
+    if figures := claim.measured():
+        parts += ["Measured, which proves nothing:", *(f"- {text}" for text in figures)]
     filled = [fill(part, _WIDTH, subsequent_indent="  ", break_on_hyphens=False) for part in parts]
     return "\n".join([*filled, *lines])
 

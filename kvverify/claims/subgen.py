@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from kvverify.claims import tables
+from kvverify.claims import measured, tables
 from kvverify.claims.base import Certificate, Claim, Reading
 from kvverify.claims.evidence import arithmetic, covers, sampling
 from kvverify.claims.evidence import subgen as sizes
 
 PAPER = "Zandieh, Han, Mirrokni and Karbasi, SubGen (arXiv 2402.06082)"
 _COINS = "Every stream and every query that does not depend on the coins; expectation over the coins of the reservoirs."
-_MEASURED = (
-    "n = 16,384, d = 2, r = 1, delta = 1, eps = 1, measured / proved: error in its norm 0.0395 / 1, state bits 548,960 "
-    "/ 947,040, failures 0 / 1/100 (docs/subgen.md)",
-    "n = 16,384, d = 2, r = 1, delta = 1/4, eps = 1, measured / proved: error in its norm 0.0515 / 1, state bits "
-    "376,512 / 533,760, failures 0 / 1/100 (docs/subgen.md)",
-)
 
 
 def _break_even() -> str:
@@ -187,7 +181,7 @@ SG4 = Claim(
             sampling.combination,
         ),
     ),
-    measured=_MEASURED,
+    measured=measured.subgen,
     table=tables.savings,
 )
 

@@ -1,0 +1,36 @@
+"""What compressors were measured to do, from the rows that scripts/bench_subgen.py wrote; they carry no status."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+FILE = Path(__file__).parent / "measured.json"
+
+
+@cache
+def _rows() -> dict[str, list[dict[str, str]]]:
+    found: dict[str, Any] = json.loads(FILE.read_text())
+    return {name: [dict(zip(part["head"], row, strict=True)) for row in part["rows"]] for name, part in found.items()}
+
+
+def subgen() -> tuple[str, ...]:
+    """SG-4: the rows whose slots are the theorem's, each figure as measured / proved; sizes in bits."""
+    return tuple(
+        f"SubGen at n = {row['n']}, d = {row['d']}, |q| = {row['r']}, delta = {row['delta']}, eps = {row['eps']}, "
+        f"t = {row['t']}, s = {row['s']}, measured / proved: error in its norm {row['error in its norm']}, state bits "
+        f"{row['state bits']} (a bf16 cache: {row['dense bits']}), failures {row['failures']}"
+        for row in _rows()["subgen"]
+        if row["eps"] != "-"
+    )
+
+
+def net() -> tuple[str, ...]:
+    """HO-5: merging on a net, deterministic; each figure as measured / proved; sizes in bits."""
+    return tuple(
+        f"Net merging at n = {row['n']}, d = {row['d']}, {row['body']}, logit {row['max_logit']}, measured / proved: "
+        f"largest error {row['largest error']}, state bits {row['state bits']} (a bf16 cache: {row['dense bits']})"
+        for row in _rows()["net"]
+    )
