@@ -1,7 +1,7 @@
 """Measured error and bits of subgen and net beside what is proved: ``python scripts/bench_subgen.py [--write]``.
 
-Prints the two tables of docs/subgen.md; with ``--write`` puts them there, and beside the ledger. About half a minute on one core. Exit code 1
-where something measured is above what is proved of it.
+Prints the two tables of docs/subgen.md; with ``--write`` puts them there, and beside the ledger. About half a minute on
+one core. Exit code 1 where something measured is above what is proved of it.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from flint import fmpq
 
-
 _NOTHING = fmpq(0)
 
 

@@ -127,7 +127,8 @@ def parse(node: Node) -> Goal:
     for name in {"weight_ratio_at_most", "radius_square"} & node.keys():
         bound = rational(node[name], f"statement.{name}")
         _ranged(bound >= (0 if name == "radius_square" else 1), name, "below its least value")
-    result = Tail(rational(node["probability"], "statement.probability")) if form == "combination" else _moments_of(node, "statement")
+    tail = form == "combination"
+    result = Tail(rational(node["probability"], "statement.probability")) if tail else _moments_of(node, "statement")
     return Sampling(form, tuple(weights), cells, values, slots, bound, result)
 
 
