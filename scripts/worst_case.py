@@ -124,7 +124,7 @@ def limits() -> list[tuple[str, object]]:
         ("tokens of a stream that is sampled", sampling.MAX_TOKENS), ("bits of a weight", sampling.MAX_WEIGHT_BITS),
         ("bits of a value, of at most 64 coordinates", sampling.MAX_VALUE_BITS),
         ("bits of the number of outcomes, whose work is then charged", sampling.MAX_STATE_BITS),
-        ("entries of a matrix of explicit inputs", instances.MAX_ENTRIES),
+        ("rows times columns of explicit inputs", instances.MAX_ENTRIES),
         ("bits of such an entry", instances.MAX_ENTRY_BITS),
         ("bits by which powers of a base differ", instances.MAX_POWER_BITS),
         ("lines of a program of numbers, and comparisons", comparison.MAX_LINES),

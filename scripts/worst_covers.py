@@ -64,3 +64,9 @@ def _shells(folder: Path) -> Node:
 @case("cover-at-most: shells in 2 dimensions")
 def _many_shells(folder: Path) -> Node:
     return tree(_ball(2, str(10**6), "1"), [], [_above("shells", shrink=_SHRINK)])
+
+
+@case("cover: both sides joined")
+def _joined(folder: Path) -> Node:
+    joined = step("both", "cover", uses={"lower": "lower", "upper": "upper"}, at_least=1, at_most=HUGE)
+    return tree(_sphere(MAX_DIM, near("4/5")), [_below("caps"), _above("packing")], [joined])
