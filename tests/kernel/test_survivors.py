@@ -133,7 +133,7 @@ def test_scores_beyond_the_fields_are_refused_however_wide_the_fields_are() -> N
         return packed.Scores(context(), [[(1 << 80) + 3]], [[1]], Fraction(1, 1 << power))
 
     assert next(scores(63).floors()) == (1 << 17 + packed.CELL,)
-    for power in (61, 60, 58):
+    for power in (62, 61, 60, 58):
         with pytest.raises(OverLimit):
             scores(power)
 
@@ -246,3 +246,11 @@ def test_every_exponential_of_the_tables_is_taken_from_above(coarse: int, monkey
     assert len(calls) == 4
     assert all(a >= b for a, b in zip(after, before, strict=True))
     assert sum(after) > sum(before)
+
+
+@pytest.mark.parametrize("bits", range(50, 90))
+@pytest.mark.parametrize("sign", [1, -1])
+def test_long_entries_of_queries_fit_their_fields_also_where_no_key_has_such_a_coordinate(bits: int, sign: int) -> None:
+    """Their scores are small, so that nothing but their own length asks for wide fields."""
+    query = [sign * ((1 << bits) - 1), 1]
+    assert next(packed.Scores(context(), [query], [[0, 1]], Fraction(1)).floors()) == (1 << packed.CELL,)
