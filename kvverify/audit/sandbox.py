@@ -72,15 +72,19 @@ class Player:
             isolation=limits.isolation,
         )
         text = json.dumps({**job, "role": role, "cell": dataclasses.asdict(cell)})
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-B", "-c", _START, str(_PACKAGE.parent), text],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=_environment(self._scratch),
-            cwd=self._scratch,
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-B", "-c", _START, str(_PACKAGE.parent), text],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=_environment(self._scratch),
+                cwd=self._scratch,
+                start_new_session=True,
+            )
+        except BaseException:  # an interrupt too: there is no ``with`` yet that would clean up
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            raise
         self._late = False
         self._noise = b""
         self._listener = threading.Thread(target=self._listen, daemon=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from kvverify.crosscheck.arb import Opinion, second_opinion
@@ -306,7 +306,22 @@ def test_no_contrary_of_what_the_kernel_proves(name: str, data: st.DataObject) -
         for part in ("given", "gives")
         for field, value in step[part].items()
         if isinstance(value, str) and value.lstrip("-").replace("/", "").isdigit()
-    ] + [f"statement/{field}" for field in ("tokens", "key_dim", "value_dim", "max_logit", "failure", "kv_heads")]
+    ] + [
+        f"statement/{field}"
+        for field in (
+            "tokens",
+            "key_dim",
+            "value_dim",
+            "max_logit",
+            "failure",
+            "kv_heads",
+            "dim",
+            "at_least",
+            "at_most",
+        )
+        if field in tree["statement"]
+    ]
+    assume(numbers)  # a comparison has none of its own
     where = data.draw(st.sampled_from(numbers))
     by = data.draw(st.sampled_from([Fraction(1), Fraction(-1), Fraction(1, 1 << 20), Fraction(-1, 1 << 48)]))
     tree = changed(tree, where, more(by))
