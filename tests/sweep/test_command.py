@@ -106,8 +106,7 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
 
     listed = call("sweep", tmp_path / "field.toml", "-o", results, "--dry-run").out.splitlines()
     assert [line[33:38] for line in listed[:-1]] == ["done ", "to do", "to do"]
-    table = tmp_path / "results.parquet"
-    done = call("sweep", tmp_path / "field.toml", *words, "--parquet", table)
+    done = call("sweep", tmp_path / "field.toml", *words)
     assert done.code == 0
     assert done.out == f"3 audit(s), 2 played now: 1 INCOMPLETE, 2 NO FLAG. Results: {results}\n"
     assert [line[:12] for line in done.err.splitlines()] == [" 67% 2 of 3,", "100% 3 of 3,"]
@@ -115,18 +114,20 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in results.read_text().splitlines()]
     assert [line["key"] for line in lines] == [line.split()[0] for line in listed[:-1]]
     assert [line["audit"] and line["audit"]["compressor"] for line in lines] == [None, "uniform", "dense"]
-    pyarrow = needs("pyarrow.parquet", "sweep")
-    rows = pyarrow.read_table(table).to_pylist()
-    assert [row["key"] for row in rows] == [line["key"] for line in lines]
-    assert [json.loads(row["line"]) for row in rows] == lines
-    for name in ("wire_bits", "flags", "symbol_error", "certified_floor_bits"):
-        assert [row[name] for row in rows] == [None, *(line["audit"][name] for line in lines[1:])]
 
     again = call("sweep", tmp_path / "field.toml", *words, "--json")
     assert again.json == {
         "schema": "kvverify-sweep-summary/1", "audits": 3, "played": 0, "counts": {"INCOMPLETE": 1, "NO FLAG": 2},
         "results": str(results), "parquet": None,
     }  # fmt: skip
+
+    pyarrow, table = needs("pyarrow.parquet", "sweep"), tmp_path / "results.parquet"
+    assert call("sweep", tmp_path / "field.toml", *words, "--parquet", table).code == 0
+    rows = pyarrow.read_table(table).to_pylist()
+    assert [row["key"] for row in rows] == [line["key"] for line in lines]
+    assert [json.loads(row["line"]) for row in rows] == lines
+    for name in ("wire_bits", "flags", "symbol_error", "certified_floor_bits"):
+        assert [row[name] for row in rows] == [None, *(line["audit"][name] for line in lines[1:])]
 
 
 def test_an_interrupt_ends_the_players_and_keeps_what_is_finished(tmp_path: Path) -> None:
