@@ -62,35 +62,41 @@ class Player:
         """
         self.role = role.capitalize()
         self._limits = limits
+        self._late = False
+        self._noise = b""
+        self._watchdog = threading.Timer(limits.seconds, self._expire)
+        self._watchdog.daemon = True
         self._scratch = tempfile.mkdtemp(prefix=f"kvverify-{role}-")
+        try:
+            self._process = self._started(role, job)
+            self._listener = threading.Thread(target=self._listen, daemon=True)
+            self._listener.start()
+        except BaseException:  # an interrupt too: no ``with`` is there yet that would clean up
+            if hasattr(self, "_process"):
+                _kill_session(self._process.pid)
+                self._process.wait()
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            raise
+
+    def _started(self, role: str, job: Mapping[str, Any]) -> subprocess.Popen[bytes]:
         cell = Cell(
             read=(*_interpreter(), str(_PACKAGE), *job["folders"], *_SYSTEM),
             listed=(str(_PACKAGE.parent),),
             scratch=self._scratch,
             devices=(*_DEVICES, *map(str, Path("/dev").glob("nvidia*"))),
-            memory_bytes=limits.memory_bytes,
-            isolation=limits.isolation,
+            memory_bytes=self._limits.memory_bytes,
+            isolation=self._limits.isolation,
         )
         text = json.dumps({**job, "role": role, "cell": dataclasses.asdict(cell)})
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-B", "-c", _START, str(_PACKAGE.parent), text],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=_environment(self._scratch),
-                cwd=self._scratch,
-                start_new_session=True,
-            )
-        except BaseException:  # an interrupt too: there is no ``with`` yet that would clean up
-            shutil.rmtree(self._scratch, ignore_errors=True)
-            raise
-        self._late = False
-        self._noise = b""
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
-        self._watchdog = threading.Timer(limits.seconds, self._expire)
-        self._watchdog.daemon = True
+        return subprocess.Popen(
+            [sys.executable, "-I", "-B", "-c", _START, str(_PACKAGE.parent), text],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_environment(self._scratch),
+            cwd=self._scratch,
+            start_new_session=True,
+        )
 
     def begin(self) -> tuple[str, str]:
         """Let the player load the compressor; its time runs from now on. Returns its isolation, and how it is made."""
