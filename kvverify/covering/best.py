@@ -24,6 +24,7 @@ class Bounds:
     below: tuple[tuple[str, int], ...]
     above: tuple[tuple[str, int], ...]
     certificate: dict[str, Any]
+    verdict: Verdict
 
 
 def best_cover(question: Question, net: Net | None = None) -> Bounds:
@@ -48,5 +49,6 @@ def best_cover(question: Question, net: Net | None = None) -> Bounds:
     found = [(form.name, form.count) for form in above] + ([] if net is None else [("net", net.count)])
     names = lower.name, upper.name
     return Bounds(
-        question, lower.count, upper.count, names, tuple((form.name, form.count) for form in below), tuple(found), tree
-    )
+        question, lower.count, upper.count, names, tuple((form.name, form.count) for form in below), tuple(found), tree,
+        result.verdict,
+    )  # fmt: skip

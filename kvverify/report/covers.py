@@ -36,7 +36,7 @@ def cover_json(found: Bounds, written: Path | None = None) -> dict[str, Any]:
             "log2_at_most": {name: log2_shown(count, up=True) for name, count in found.above},
         },
         "certificate": found.certificate if written is None else str(written),
-        "verdict": "VALID",
+        "verdict": found.verdict.value,
     }
 
 

@@ -199,7 +199,7 @@ def test_a_constant_group_is_kept() -> None:
 @pytest.mark.parametrize("bits", range(1, 9))
 @pytest.mark.parametrize("dim", [1, 8, 13])
 def test_packing_is_a_bijection(bits: int, dim: int) -> None:
-    from kvverify.compressors.native.uniform import pack, unpack
+    from kvverify.compressors.packing import pack, unpack
 
     codes = torch.randint(0, 2**bits, (3, 5, dim), dtype=torch.uint8, generator=torch.Generator().manual_seed(bits))
     packed = pack(codes, bits)

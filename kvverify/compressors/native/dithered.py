@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kvverify.compressors.coins import public_coins
 from kvverify.compressors.levels import LevelCache
 
 
@@ -31,8 +32,5 @@ class Dithered(LevelCache):
 
     def _shifts(self, tokens: int, first: int) -> np.ndarray:
         """Uniform on [0, 1), (tokens, streams, coordinates): a counter's, so that any token's are drawn at once."""
-        row = self.streams * len(self.radices)
-        quads = -(-row // 4)  # a step of the counter gives four numbers
-        coins = np.random.Philox(self.settings.seed % (1 << 64)).advance(first * quads)
-        drawn = np.random.Generator(coins).random((tokens, 4 * quads))[:, :row]
+        drawn = public_coins(self.settings.seed, tokens, self.streams * len(self.radices), first)
         return drawn.reshape(tokens, self.streams, len(self.radices))

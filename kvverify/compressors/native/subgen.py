@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from kvverify.compressors.coins import public_coins
 from kvverify.compressors.parameters import choice, complete, integer, rational
 from kvverify.compressors.reservoirs import Cells, NormSample, state_bits
 
@@ -67,10 +68,7 @@ class SubGen:
 
     def _coins(self, tokens: int, first: int) -> np.ndarray:
         """Uniform on [0, 1), (tokens, streams, t + s); those of a token do not depend on how the stream was cut."""
-        row = self.streams * (self.t + self.s)
-        quads = -(-row // 4)  # a step of the counter gives four numbers
-        counter = np.random.Philox(self.settings.seed % (1 << 64)).advance(first * quads)
-        drawn = np.random.Generator(counter).random((tokens, 4 * quads))[:, :row]
+        drawn = public_coins(self.settings.seed, tokens, self.streams * (self.t + self.s), first)
         return drawn.reshape(tokens, self.streams, self.t + self.s)
 
     def message(self) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from kvverify.compressors.base import StoredCache
+from kvverify.compressors.packing import pack, unpack
 from kvverify.compressors.parameters import choice, integer
 from kvverify.errors import UsageError
 
@@ -104,21 +105,3 @@ class Uniform(StoredCache):
         codes = unpack(self.state[f"{side}_codes"], dim)
         scale, zero = (self.state[f"{side}_{part}"].float()[:, :, :, None, :, None] for part in ("scale", "zero"))
         return torch.addcmul(zero, scale, self._grouped(codes.float(), side)).reshape(codes.shape)
-
-
-def pack(codes: Tensor, bits: int) -> Tensor:
-    """Codes (..., dim) below 2^bits as bit planes (..., bits, ceil(dim / 8)) of bytes."""
-    padded = torch.nn.functional.pad(codes, (0, -codes.shape[-1] % 8)).reshape(*codes.shape[:-1], -1, 8)
-    weights = 2 ** torch.arange(8, dtype=torch.uint8, device=codes.device)
-    planes = [((padded >> bit & 1) * weights).sum(-1, dtype=torch.uint8) for bit in range(bits)]
-    return torch.stack(planes, dim=-2)
-
-
-def unpack(planes: Tensor, dim: int) -> Tensor:
-    """The codes (..., dim) that `pack` packed."""
-    bits_of_byte = torch.arange(256, device=planes.device)[:, None] >> torch.arange(8, device=planes.device) & 1
-    spread = bits_of_byte.to(torch.uint8).view(torch.int64)[:, 0]  # eight codes at once: as fast as memory
-    codes = torch.zeros(planes[..., 0, :].shape, dtype=torch.int64, device=planes.device)
-    for bit in range(planes.shape[-2]):
-        codes |= spread[planes[..., bit, :].long()] << bit
-    return codes.view(torch.uint8)[..., :dim]
