@@ -18,13 +18,11 @@ import numpy as np
 from kvverify.attention.softmax import attend_reference
 from kvverify.audit import replay
 from kvverify.audit.game import play
+from kvverify.audit.instances import InstanceOptions, make_instance
 from kvverify.audit.verdict import Claim
-from kvverify.bounds import Bound, best_bound, instance_bound
-from kvverify.bounds.playable import playable
-from kvverify.bounds.search import INSTANCE_LOGIT
+from kvverify.bounds import Bound, best_bound
 from kvverify.errors import UsageError
 from kvverify.instances.hard import HardInstance
-from kvverify.instances.layout import from_certificate
 from kvverify.kernel.document import write
 from kvverify.problem import Problem, number
 
@@ -37,13 +35,8 @@ class AuditRequest:
     """One audit as it was asked for; ``options`` go to ``audit.game.play`` as they are."""
 
     target: str
-    certificate: Path | None
-    tokens: int | None
-    head_dim: int | None
-    value_dim: int | None
-    kv_heads: int | None
+    instance: InstanceOptions
     heads: int | None
-    max_logit: Fraction | None
     settings: list[str]
     claim: str | None
     output: Path
@@ -52,7 +45,7 @@ class AuditRequest:
 
 def run_audit(request: AuditRequest, progress: Progress) -> dict[str, Any]:
     """The object of ``kvverify audit --json``; evidence against a claim is written to ``request.output``."""
-    instance = _instance(request)
+    instance = make_instance(request.instance)
     if request.heads is not None and request.heads % instance.kv_heads:
         raise UsageError(f"heads: {request.heads} given, a multiple of the {instance.kv_heads} KV heads is needed")
     group = 1 if request.heads is None else request.heads // instance.kv_heads
@@ -103,21 +96,6 @@ def _attention_seconds(instance: HardInstance, reads: int | None) -> float:
         paces.append((time.perf_counter() - start) / tried)
     asked = min(instance.tokens, reads or instance.tokens) * instance.kv_heads * instance.layers
     return 3 * asked * min(paces)
-
-
-def _instance(request: AuditRequest) -> HardInstance:
-    if request.certificate is not None:
-        shape = (request.tokens, request.head_dim, request.value_dim, request.kv_heads, request.max_logit)
-        if any(given is not None for given in shape):
-            raise UsageError("--certificate says tokens, dimensions, KV heads and logit; give it, or them, not both")
-        return from_certificate(playable(request.certificate))
-    if request.tokens is None or request.head_dim is None:
-        raise UsageError("give --certificate FILE, or --tokens and --head-dim")
-    logit = INSTANCE_LOGIT if request.max_logit is None else request.max_logit
-    found = instance_bound(request.tokens, request.head_dim, request.kv_heads or 1, logit, request.value_dim)
-    if found.certificate is None:
-        raise UsageError(f"no hard instance of this shape: {found.reason}")
-    return from_certificate(found.certificate)
 
 
 def _claim(text: str, instance: HardInstance) -> Claim:

@@ -73,15 +73,16 @@ def best_bound(problem: Problem, *, method: str | None = None, scale_bits: int |
 
 
 def instance_bound(
-    tokens: int, head_dim: int, kv_heads: int = 1, max_logit: Fraction = INSTANCE_LOGIT, value_dim: int | None = None
-) -> Bound:
+    tokens: int, head_dim: int, kv_heads: int = 1, max_logit: Fraction = INSTANCE_LOGIT, value_dim: int | None = None,
+    layers: int = 1,
+) -> Bound:  # fmt: skip
     """The volume-rule certificate that an audit draws its instance from: queries exact in bf16.
 
     The instance does not depend on the tolerance; the statement is made for 1/100 with failure 1/10.
     """
     problem = Problem(
         tokens, head_dim, value_dim or head_dim, max_logit, Fraction(1, 10),
-        tolerance=Fraction(1, 100), kv_heads=kv_heads,
+        tolerance=Fraction(1, 100), kv_heads=kv_heads, layers=layers,
     )  # fmt: skip
     return best_bound(problem, method="volume", scale_bits=QUERY_BITS)
 

@@ -16,11 +16,13 @@ _AUDIT = ("an audit", "audit", "torch", "scipy")
 
 def audit(
     target: Annotated[str, typer.Argument(help="A built-in name, module:name or path/file.py:name.")],
+    instance: Annotated[str | None, typer.Option(help="The kind of instance: hard.")] = None,
     certificate: Annotated[Path | None, typer.Option(help="Play the instance of this certificate.")] = None,
     tokens: Annotated[str | None, typer.Option(help="Cached tokens, where no certificate is given.")] = None,
     head_dim: HeadDim = None, value_dim: Dim = None,
     kv_heads: Annotated[str | None, typer.Option(help="KV heads, each with a secret of its own (1).")] = None,
     heads: Annotated[str | None, typer.Option(help="Query heads, a multiple of --kv-heads.")] = None,
+    layers: Annotated[str | None, typer.Option(help="Layers, each with secrets of its own (1).")] = None,
     max_logit: Annotated[str | None, typer.Option(help="Largest logit of a query (24).")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="A setting of its own: name=value.")] = None,
     schedule: Annotated[str | None, typer.Option(help="Feeding: prefill:1792,step:256 or chunk:8x256.")] = None,
@@ -42,16 +44,20 @@ def audit(
     from kvverify.report.audits import audit_text
 
     require(*_AUDIT)
+    from kvverify.audit.instances import InstanceOptions
     from kvverify.audit.request import AuditRequest, run_audit
 
     answer = run_audit(
         AuditRequest(
-            target=target, certificate=certificate,
-            tokens=maybe_count(tokens, "tokens"), head_dim=maybe_count(head_dim, "head-dim"),
-            value_dim=maybe_count(value_dim, "value-dim"), kv_heads=maybe_count(kv_heads, "kv-heads"),
-            heads=maybe_count(heads, "heads"),
-            max_logit=None if max_logit is None else number(max_logit, "max-logit"),
-            settings=settings or [], claim=claim, output=output,
+            target=target,
+            instance=InstanceOptions(
+                instance=instance, certificate=certificate,
+                tokens=maybe_count(tokens, "tokens"), head_dim=maybe_count(head_dim, "head-dim"),
+                value_dim=maybe_count(value_dim, "value-dim"), kv_heads=maybe_count(kv_heads, "kv-heads"),
+                layers=maybe_count(layers, "layers"),
+                max_logit=None if max_logit is None else number(max_logit, "max-logit"),
+            ),
+            heads=maybe_count(heads, "heads"), settings=settings or [], claim=claim, output=output,
             options={
                 "schedule": schedule, "payload": payload, "alphabet": count(alphabet, "alphabet"), "dtype": dtype,
                 "reads": maybe_count(reads, "reads"), "seed": seed, "device": device,

@@ -16,6 +16,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from kvverify.audit.instances import check_options
 from kvverify.errors import UsageError
 from kvverify.problem import number, whole
 
@@ -70,11 +71,10 @@ def _job(choice: Mapping[str, Any], folder: Path) -> Job:
     compressor, instance = dict(choice["compressor"]), choice["instance"]
     if "target" not in compressor:
         raise UsageError("compressor: no target; a built-in name, module:name or path/file.py:name is needed")
-    if "certificate" in instance:
-        if instance.keys() - {"certificate", "heads"}:
-            raise UsageError("instance: the certificate says all but heads; give it, or tokens and head-dim, not both")
-    elif not {"tokens", "head-dim"} <= instance.keys():
-        raise UsageError("instance: certificate, or tokens and head-dim, is needed")
+    try:
+        check_options({name.replace("-", "_") for name in instance} - {"heads"}, instance.get("instance"))
+    except UsageError as error:
+        raise UsageError(f"instance: {error}") from None
     claim = {**choice.get("audit", {}), **compressor}.get("claim")
     if claim is not None and not {"tolerance", "failure"} <= claim.keys():
         raise UsageError("claim: tolerance and failure are needed, bits-per-token may be left out")
@@ -184,7 +184,7 @@ _DEFAULTS = {
     "timeout": 600.0, "memory": 16.0, "isolation": "strongest",
 }  # fmt: skip
 _INSTANCE = {
-    "certificate": _word, "tokens": _count, "head-dim": _count, "value-dim": _count, "kv-heads": _count,
-    "heads": _count, "max-logit": _number,
+    "instance": _word, "certificate": _word, "tokens": _count, "head-dim": _count, "value-dim": _count,
+    "kv-heads": _count, "heads": _count, "layers": _count, "max-logit": _number,
 }  # fmt: skip
 _FILE = {"audit": _AUDIT, "compressor": {"target": _word, "set": {"*": _plain}, **_AUDIT}, "instance": _INSTANCE}

@@ -11,6 +11,7 @@ from pathlib import Path
 from time import monotonic as _now
 from typing import Any
 
+from kvverify.audit.instances import InstanceOptions
 from kvverify.audit.request import AuditRequest, run_audit
 from kvverify.errors import Incomplete, UsageError
 from kvverify.sweep.plan import Job
@@ -111,9 +112,12 @@ def _asked(job: Job, evidence: Path) -> AuditRequest:
     options = {name: one[name] for name in ("schedule", "payload", "alphabet", "dtype", "reads", "seed", "device")}
     return AuditRequest(
         target=f"{job.folder / place}:{name}" if place.endswith(".py") else one["target"],
-        certificate=None if one["certificate"] is None else job.folder / one["certificate"],
-        **{name: one[name] for name in ("tokens", "head_dim", "value_dim", "kv_heads", "heads")},
-        max_logit=None if one["max_logit"] is None else Fraction(one["max_logit"]),
+        instance=InstanceOptions(
+            certificate=None if one["certificate"] is None else job.folder / one["certificate"],
+            max_logit=None if one["max_logit"] is None else Fraction(one["max_logit"]),
+            **{name: one[name] for name in ("instance", "tokens", "head_dim", "value_dim", "kv_heads", "layers")},
+        ),
+        heads=one["heads"],
         settings=[f"{name}={value}" for name, value in one["settings"].items()],
         claim=None if claim is None else ",".join(f"{name}={value}" for name, value in claim.items()),
         output=evidence,

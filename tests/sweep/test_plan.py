@@ -44,8 +44,8 @@ def test_every_list_is_a_choice_and_the_audits_are_all_choices(tmp_path: Path) -
     assert found[0] == {
         "target": "uniform", "settings": {"bits": "2", "group": "16"},
         "claim": {"tolerance": "1/100", "failure": "0"}, "certificate": None, "tokens": 16, "head_dim": 16,
-        "value_dim": None, "kv_heads": None, "heads": None, "max_logit": "25/2", "schedule": None,
-        "payload": "continuous", "alphabet": 2, "dtype": "bfloat16", "reads": None, "seed": 1, "device": "cpu",
+        "instance": None, "value_dim": None, "kv_heads": None, "heads": None, "layers": None, "max_logit": "25/2",
+        "schedule": None, "payload": "continuous", "alphabet": 2, "dtype": "bfloat16", "reads": None, "seed": 1, "device": "cpu",
         "timeout": 0.5, "memory": 16.0, "isolation": "strongest", "files": {},
     }  # fmt: skip
 
@@ -90,9 +90,9 @@ def test_a_key_is_of_the_whole_request_and_of_the_files(tmp_path: Path) -> None:
         (f"{DENSE}set = {{ bits = true }}\n{INSTANCE}", "compressor.set.bits: True given, a number or a word"),
         (f"[[compressor]]\nset = {{ bits = 2 }}\n{INSTANCE}", "compressor: no target"),
         (f"[[compressor]]\ntarget = ''\n{INSTANCE}", "compressor.target: '' given, a word is needed"),
-        (f"{DENSE}[[instance]]\ntokens = 16", "instance: certificate, or tokens and head-dim, is needed"),
+        (f"{DENSE}[[instance]]\ntokens = 16", "instance: give --certificate FILE, or --tokens and --head-dim"),
         (f"{DENSE}[[instance]]\ntokens = -16\nhead-dim = 4", "instance.tokens: -16 given, a whole number"),
-        (f"{DENSE}{INSTANCE}certificate = 'x.json'", "give it, or tokens and head-dim, not both"),
+        (f"{DENSE}{INSTANCE}certificate = 'x.json'", "give it, or other options, not both"),
         (f"{DENSE}[[instance]]\ncertificate = 'x.json'", "instance.certificate: x.json given, which is no file"),
         (f"[audit]\nseed = {list(range(MAX_AUDITS + 1))}\n{DENSE}{INSTANCE}", f"at most {MAX_AUDITS} are played"),
         ("#" * (1 << 21), "the file of a sweep is shorter"),
