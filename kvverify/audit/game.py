@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from kvverify.audit import referee, replay
@@ -62,7 +63,8 @@ def play(
         dtype=dtype,
         device=device,
         reads=reads,
-        tolerance=claim.tolerance if claim else None,
+        tolerance=_tolerance(claim),
+        relative=claim is not None and claim.relative is not None,
     )
     secret_seed = fresh_seed if seed is None else lambda: seed_from(seed)
     limits = Limits(timeout, memory_bytes, isolation)
@@ -88,7 +90,8 @@ def judge(
     seen = _evidence(game, record, claim, floor_for)
     raised = flags(seen)
     example = replay.describe(game, record, claim) if claim and "CLAIM REFUTED" in raised else None
-    return Report(game, record, claim, raised, fresh, "FLAGGED" if raised else "NO FLAG", None, example)
+    status = "FLAGGED" if raised else "NO FLAG"
+    return Report(game, record, claim, raised, fresh, status, None, example, seen.claimed_bits, seen.lower_bound)
 
 
 def _evidence(
@@ -110,8 +113,15 @@ def _evidence(
         same_twice=record.same_twice,
         code_unchanged=record.code_unchanged,
         claim=claim,
-        lower_bound=floor_for(claim.tolerance, claim.failure) if claim and floor_for else None,
+        lower_bound=floor_for(claim) if claim and claim.failure is not None and floor_for else None,
     )
+
+
+def _tolerance(claim: Claim | None) -> Fraction | None:
+    """What reads are counted against, additive or relative."""
+    if claim is None:
+        return None
+    return claim.tolerance if claim.relative is None else claim.relative
 
 
 def _check(

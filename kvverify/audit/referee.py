@@ -24,7 +24,7 @@ from kvverify.audit.score import Rules, Score, score
 from kvverify.audit.target import Target, locate
 from kvverify.compressors.protocol import Settings, Shape
 from kvverify.errors import UsageError
-from kvverify.instances.payload import draw, scatter, to_bf16
+from kvverify.instances.payload import Secret, draw, scatter, to_bf16
 
 if TYPE_CHECKING:
     from kvverify.instances.hard import HardInstance
@@ -53,6 +53,7 @@ class Game:
     device: str
     reads: int | None
     tolerance: Fraction | None
+    relative: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -145,11 +146,8 @@ def run(game: Game, seed: Callable[[], bytes], limits: Limits, progress: Progres
             chunks = schedules.parse(record.schedule, tokens)
             record.versions = {name: one for name, one in game.target.versions.items() if name in ready["loaded"]}
             record.commit = digest([game.public(), record.schedule, record.versions])
-            hidden = scatter(game.instance, bytes.fromhex(record.commit))
-
             record.secret_seed = seed()
-            secret = draw(record.secret_seed, game.shape, game.alphabet)
-            fed = to_bf16(secret.values) if game.instance.inputs == "bf16" else secret.values
+            hidden, secret, fed = deal(game, record.commit, record.secret_seed)
             progress("alice", 0.1)
             message = _alice(alice, hidden, fed, chunks, limits, record)
         progress("bob", 0.5)
@@ -158,9 +156,16 @@ def run(game: Game, seed: Callable[[], bytes], limits: Limits, progress: Progres
         bob.receive(0, _READY)
         answers = _bob(bob, hidden, game.shape, message, asked, limits, record)
     progress("score", 0.9)
-    record.score = score(hidden, secret, fed, answers, asked, Rules(game.alphabet, game.tolerance))
+    record.score = score(hidden, secret, fed, answers, asked, Rules(game.alphabet, game.tolerance, game.relative))
     record.code_unchanged = _unchanged(game.target)
     progress("score", 1.0)
+
+
+def deal(game: Game, commit: str, seed: bytes) -> tuple[HardInstance, Secret, np.ndarray]:
+    """What a commit and a secret's seed make of a game: the instance in its order, the secret, the values to feed."""
+    hidden = scatter(game.instance, bytes.fromhex(commit))
+    secret = draw(seed, game.shape, game.alphabet)
+    return hidden, secret, to_bf16(secret.values) if game.instance.inputs == "bf16" else secret.values
 
 
 def _job(game: Game) -> dict[str, Any]:

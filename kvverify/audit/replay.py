@@ -15,15 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from kvverify.audit import referee
+from kvverify.audit import proof, referee
 from kvverify.audit.sandbox import Limits
+from kvverify.audit.statistics import CONFIDENCE, interval
 from kvverify.audit.target import Target, locate
 from kvverify.audit.verdict import Claim, refuted
 from kvverify.errors import Incomplete, UsageError
+from kvverify.figures import at_least
 from kvverify.instances.hard import HardInstance
 from kvverify.kernel.document import write_bytes
 
-SCHEMA = "kvverify-counterexample/1"
+SCHEMA = "kvverify-counterexample/2"
 MAX_FILE_BYTES = 1 << 28
 _ARRAYS = ("keys", "queries", "own_keys")
 
@@ -59,22 +61,29 @@ def describe(game: referee.Game, record: referee.Record, claim: Claim) -> dict[s
         "instance": {**numbers, **{name: _packed(getattr(one, name)) for name in _ARRAYS}},
         "seed": record.secret_seed.hex(),
         "commit": record.commit,
-        "claim": {
-            "bits": None if claim.bits is None else str(claim.bits),
-            "tolerance": str(claim.tolerance),
-            "failure": str(claim.failure),
-        },
-        "read": {
-            "layer": score.worst.place[0],
-            "kv_head": score.worst.place[1],
-            "token": score.worst.place[2],
-            "coordinate": score.worst.place[3],
-            "answer": score.worst.answer if math.isfinite(score.worst.answer) else None,
-            "exact_at_least": score.worst.exact[0],
-            "exact_at_most": score.worst.exact[1],
-        },
+        "claim": {name: _plain(value) for name, value in dataclasses.asdict(claim).items()},
+        "read": _worst(game, record, claim),
         "missed_reads": score.missed,
         "reads_asked": score.asked,
+        "missed_share_at_least": at_least(Fraction(interval(score.missed, score.asked)[0])),
+        "confidence": str(CONFIDENCE),
+    }
+
+
+def _worst(game: referee.Game, record: referee.Record, claim: Claim) -> dict[str, Any]:
+    """The read that misses the claim by most: its query, the exact answer between two rationals, and their proof."""
+    assert record.score is not None
+    assert record.commit is not None
+    read = record.score.worst
+    hidden, _, fed = referee.deal(game, record.commit, record.secret_seed)
+    return {
+        **dict(zip(("layer", "kv_head", "token", "coordinate"), read.place, strict=True)),
+        "query": hidden.queries[read.place[2]].tolist(),
+        "own_key": hidden.own_keys[read.place[2]].tolist(),
+        "answer": str(Fraction(read.answer)) if math.isfinite(read.answer) else None,
+        "exact_at_least": str(Fraction(read.exact[0])),
+        "exact_at_most": str(Fraction(read.exact[1])),
+        "certificate": proof.prove(proof.terms(hidden, fed, read.place), read, claim),
     }
 
 
@@ -98,23 +107,26 @@ def replay(path: Path, *, timeout: float = 600.0, memory_bytes: int = 16 << 30, 
         return Replay("incomplete", str(reason))
     except (KeyError, TypeError, ValueError, ArithmeticError, zlib.error) as error:
         raise UsageError(f"{path.name}: no whole counter-example ({type(error).__name__}: {error})") from None
-    return compare(example, claim, report.record, report.reason)
+    if report.record.score is None:
+        return Replay("incomplete", report.reason or "the game did not end")
+    return compare(example, game, claim, report.record)
 
 
-def compare(example: Mapping[str, Any], claim: Claim, record: referee.Record, reason: str | None = None) -> Replay:
-    """What the game that was played again says of the counter-example; ``reason`` why it ended early, if it did."""
-    if record.score is None:
-        return Replay("incomplete", reason or "the game did not end")
-    score = record.score
-    worst = score.worst
-    seen = f"{score.missed} of {score.asked} reads miss {claim.tolerance}"
-    place = "layer {}, head {}, token {}, coordinate {}".format(*worst.place)
-    detail = f"{place}: {worst.answer:.6g}, exactly {worst.exact[0]:.6g}"
+def compare(example: Mapping[str, Any], game: referee.Game, claim: Claim, record: referee.Record) -> Replay:
+    """What the game that was played again says of the counter-example; its worst read is proved anew."""
+    assert record.score is not None
+    score, read = record.score, record.score.worst
     if record.commit != example["commit"]:
         return Replay("incomplete", "the file does not hold the game that it names (the commit differs)")
-    if refuted(score.missed, score.asked, claim.failure):
-        return Replay("reproduced", f"{seen}; allowed {claim.failure}; {detail}")
-    return Replay("not reproduced", f"{seen}, which {claim.failure} allows; {detail}")
+    seen = f"{score.missed} of {score.asked} reads miss {claim.allowed}"
+    place = "layer {}, head {}, token {}, coordinate {}".format(*read.place)
+    detail = f"{place}: {read.answer:.6g}, exactly {read.exact[0]:.6g}"
+    if not refuted(score.missed, score.asked, claim.failure):
+        return Replay("not reproduced", f"{seen}, which {claim.failure} allows; {detail}")
+    hidden, _, fed = referee.deal(game, example["commit"], record.secret_seed)
+    proved = proof.prove(proof.terms(hidden, fed, read.place), read, claim) is not None
+    by = "proved by the kernel" if proved else "by the reference's error bound"
+    return Replay("reproduced", f"{seen}; allowed {claim.failure}; {detail} ({by})")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -138,12 +150,14 @@ def _game(example: Mapping[str, Any], path: Path) -> tuple[referee.Game, Claim, 
     for name in ("log2_det_at_least", "leak_at_most", "max_logit", "failure", "tolerance"):
         parts[name] = None if parts[name] is None else Fraction(parts[name])
     parts["state_bits_at_least"] = int(parts["state_bits_at_least"])
-    bits = None if claimed["bits"] is None else int(claimed["bits"])
-    claim = Claim(bits, Fraction(claimed["tolerance"]), Fraction(claimed["failure"]))
+    names = ("tolerance", "failure", "relative")
+    tolerance, failure, relative = (None if claimed[name] is None else Fraction(claimed[name]) for name in names)
+    claim = Claim(None if claimed["bits"] is None else int(claimed["bits"]), tolerance, failure, relative)
     game = referee.Game(
         target=_target(example["compressor"], path),
         instance=HardInstance(**parts),
-        tolerance=claim.tolerance,
+        tolerance=tolerance if relative is None else relative,
+        relative=relative is not None,
         **{name: example[name] for name in ("parameters", "schedule", "group", "alphabet", "dtype", "device", "reads")},
     )
     return game, claim, bytes.fromhex(example["seed"])

@@ -9,7 +9,7 @@ from typing import Any
 
 from kvverify.audit import referee
 from kvverify.audit.statistics import interval
-from kvverify.audit.verdict import Claim
+from kvverify.audit.verdict import Claim, Floor
 from kvverify.figures import at_least, at_most, exact
 
 SCHEMA = "kvverify-audit/1"
@@ -17,7 +17,10 @@ SCHEMA = "kvverify-audit/1"
 
 @dataclass(frozen=True)
 class Report:
-    """One game. ``status``: NO FLAG, FLAGGED, INCOMPLETE (then ``reason`` says why, and what is unknown is None)."""
+    """One game. ``status``: NO FLAG, FLAGGED, INCOMPLETE (then ``reason`` says why, and what is unknown is None).
+
+    ``claimed_bits``: those that were judged, the claim's or the compressor's own; ``floor``: certified for the claim.
+    """
 
     game: referee.Game
     record: referee.Record
@@ -27,6 +30,8 @@ class Report:
     status: str
     reason: str | None
     counterexample: Mapping[str, Any] | None
+    claimed_bits: int | None = None
+    floor: Floor | None = None
 
     def to_json(self, counterexample: str | None = None) -> dict[str, Any]:
         """The object of ``audit --json``; ``counterexample`` is the path to which it was written, if it was."""
@@ -61,7 +66,20 @@ class Report:
         claim = self.claim
         if claim is None:
             return None
-        return {"bits": _exact(claim.bits), "tolerance": str(claim.tolerance), "failure": str(claim.failure)}
+        found = {name: getattr(claim, name) for name in ("tolerance", "relative", "failure")}
+        score, floor = self.record.score, self.floor
+        judged = score is not None and claim.failure is not None
+        return {
+            "bits": _exact(self.claimed_bits if claim.bits is None else claim.bits),
+            "by": "compressor" if claim.bits is None else "request",
+            **{name: None if value is None else str(value) for name, value in found.items()},
+            "missed_reads": _exact(score.missed) if score and judged else None,
+            "missed_share_at_least": at_least(Fraction(interval(score.missed, score.asked)[0]))
+            if score and judged else None,
+            "state_bits_at_least": None if floor is None else _exact(floor.bits),
+            "certificate_digest": None if floor is None else floor.certificate,
+            "certificate": None,
+        }  # fmt: skip
 
     def _instance(self) -> dict[str, Any]:
         game, one = self.game, self.game.instance
@@ -93,7 +111,7 @@ class Report:
         score, sizes = self.record.score, self.record.sizes
         if score is None or sizes is None:
             names = ("reads", "reads_asked", "wrong_reads", "tolerance", "symbol_error", "symbol_error_interval",
-                     "max_abs_error", "certified_floor_bits", "efficiency", "curve")  # fmt: skip
+                     "max_abs_error", "certified_floor_bits", "efficiency", "curve", "recovery")  # fmt: skip
             return dict.fromkeys(names)
         low, high = interval(score.wrong_reads, score.asked)
         floor = score.certified_floor_bits
@@ -115,6 +133,7 @@ class Report:
                 }
                 for point in score.curve
             ],
+            "recovery": score.recovery.to_json(),
         }
 
 

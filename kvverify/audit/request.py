@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,12 @@ from typing import Any
 import numpy as np
 
 from kvverify.attention.softmax import attend_reference
+from kvverify.audit import claim as claims
 from kvverify.audit import replay
 from kvverify.audit.game import play
 from kvverify.audit.instances import InstanceOptions, make_instance
-from kvverify.audit.verdict import Claim
-from kvverify.bounds import Bound, best_bound
 from kvverify.errors import UsageError
 from kvverify.instances.hard import HardInstance
-from kvverify.kernel.document import write
-from kvverify.problem import Problem, number
 
 Progress = Callable[[str, float], None]
 _DEVICES = ("cpu", "cuda")
@@ -51,21 +47,15 @@ def run_audit(request: AuditRequest, progress: Progress) -> dict[str, Any]:
     group = 1 if request.heads is None else request.heads // instance.kv_heads
     if request.options["device"] not in _DEVICES:
         raise UsageError(f"device: {request.options['device']} given, {' or '.join(_DEVICES)} is needed")
-    claim = None if request.claim is None else _claim(request.claim, instance)
+    claim = None if request.claim is None else claims.parse(_pairs(request.claim.split(","), "claim"), instance)
     if claim is not None and not os.access(request.output, os.W_OK | os.X_OK):
         raise UsageError(f"output: {request.output} is no folder to write to; evidence against a claim goes there")
-    against: list[Bound] = []
-
-    def floor_for(tolerance: Fraction, failure: Fraction) -> tuple[int, str] | None:
-        found = best_bound(_claimed_problem(instance, tolerance, failure))
-        against.append(found)
-        return None if found.certificate is None else (int(found.bits), str(found.certificate["digest"]))
-
+    against = claims.Against(instance)
     seconds = _attention_seconds(instance, request.options["reads"])
     progress(f"about {ceil(seconds)} s of attention, beside what the players import", 0.0)
     report = play(
         request.target, instance, parameters=_pairs(request.settings, "set"), group=group, claim=claim,
-        floor_for=floor_for, progress=progress, **request.options,
+        floor_for=against, progress=progress, **request.options,
     )  # fmt: skip
     example = None
     if report.counterexample is not None:
@@ -74,11 +64,7 @@ def run_audit(request: AuditRequest, progress: Progress) -> dict[str, Any]:
         replay.write(report.counterexample, example)
     answer = report.to_json(None if example is None else str(example))
     if "CLAIM IMPOSSIBLE" in report.flags:
-        certificate = against[0].certificate
-        assert certificate is not None
-        path = request.output / f"floor-{str(certificate['digest'])[:16]}.json"
-        write(path, certificate)
-        answer["claim"]["certificate"] = str(path)
+        answer["claim"]["certificate"] = against.save(request.output)
     return answer
 
 
@@ -96,27 +82,6 @@ def _attention_seconds(instance: HardInstance, reads: int | None) -> float:
         paces.append((time.perf_counter() - start) / tried)
     asked = min(instance.tokens, reads or instance.tokens) * instance.kv_heads * instance.layers
     return 3 * asked * min(paces)
-
-
-def _claim(text: str, instance: HardInstance) -> Claim:
-    """What is claimed, in numbers of the class; seen before the game, which takes its time."""
-    words = _pairs(text.split(","), "claim")
-    if not {"tolerance", "failure"} <= words.keys() or words.keys() - {"bits-per-token", "tolerance", "failure"}:
-        raise UsageError(f"claim: {text!r} given, [bits-per-token=B,]tolerance=E,failure=D is needed")
-    values = {name: number(word, f"claim {name}") for name, word in words.items()}
-    bits = values.get("bits-per-token")
-    if bits is not None and bits < 0:
-        raise UsageError(f"claim bits-per-token: {bits} given, at least 0 is needed")
-    _claimed_problem(instance, values["tolerance"], values["failure"])
-    return Claim(None if bits is None else int(bits * instance.tokens), values["tolerance"], values["failure"])
-
-
-def _claimed_problem(instance: HardInstance, tolerance: Fraction, failure: Fraction) -> Problem:
-    """The class in which a claim about the instance's shape is made."""
-    return Problem(
-        instance.tokens, instance.key_dim, instance.value_dim, instance.max_logit, failure, tolerance=tolerance,
-        inputs=instance.inputs, kv_heads=instance.kv_heads, layers=instance.layers,
-    )  # fmt: skip
 
 
 def _pairs(words: list[str], name: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kvverify.attention.softmax import attend_reference, reference_error
+from kvverify.audit.recovery import Recovery, recovery
 from kvverify.audit.statistics import (
     GRID,
     Point,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 BF16_ROUNDING = Fraction(1, 1 << 9)
 """How far rounding to bf16 moves a value in [-1, 1], and so an average of such values."""
 _ROWS = 1 << 25  # scores of one reference block
+_ROUNDING = 2.0**-50  # of the few sums of numbers up to 2 that compare an answer with the reference
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,24 @@ class Score:
     wrong_reads: int
     missed: int
     tolerance: Fraction
+    relative: bool
     max_abs_error: float | None
     certified_floor_bits: int
     curve: tuple[Point, ...]
     worst: Read
+    recovery: Recovery
 
 
 @dataclass(frozen=True)
 class Rules:
-    """How a game is scored: ``alphabet`` None for a continuous secret; the tolerance of the claim, if there is one."""
+    """How a game is scored: ``alphabet`` None for a continuous secret; the tolerance of the claim, if there is one.
+
+    ``relative``: the tolerance is a share of the exact answer's size.
+    """
 
     alphabet: int | None
     tolerance: Fraction | None
+    relative: bool = False
 
 
 def score(
@@ -68,7 +76,7 @@ def score(
     wrong unless it is surely within the tolerance, and as missed only when it is surely outside.
     """
     exact = _exact(instance, fed, asked)
-    margin = reference_error(_one(instance.queries), _one(instance.keys), _one(instance.own_keys), 1.0)
+    margin = reference_error(_one(instance.queries), _one(instance.keys), _one(instance.own_keys), 1.0) + _ROUNDING
     finite = np.isfinite(answers)
     errors = np.where(finite, np.abs(np.where(finite, answers, 0.0).astype(np.float64) - exact), math.inf)
     most, least = errors + (margin + CELL), np.where(finite, errors - margin, math.inf)
@@ -82,27 +90,30 @@ def score(
     rounding = BF16_ROUNDING if instance.inputs == "bf16" else Fraction(0)
     curve = []
     for tolerance in GRID:
-        wrong = int(np.count_nonzero(most > float(tolerance)))
+        off = int(np.count_nonzero(most > float(tolerance)))
         floor = None
         if rules.alphabet is None:
-            floor = continuous_floor_bits(log2_det, reads, total(wrong), tolerance, rounding)
-        curve.append(Point(tolerance, wrong, floor))
+            floor = continuous_floor_bits(log2_det, reads, total(off), tolerance, rounding)
+        curve.append(Point(tolerance, off, floor))
 
     best = max(curve, key=lambda point: point.floor_bits or 0)
-    tolerance = rules.tolerance or instance.tolerance or best.tolerance
+    tolerance = rules.tolerance if rules.tolerance is not None else instance.tolerance or best.tolerance
+    least_allowed, most_allowed = _allowed(tolerance, exact, margin, relative=rules.relative)
     if rules.alphabet is None or secret.symbols is None:
-        wrong_reads, certified = int(np.count_nonzero(most > _down(tolerance))), best.floor_bits or 0
+        wrong = most > least_allowed
+        certified = best.floor_bits or 0
     else:
         symbols = secret.symbols[:, :, asked]
-        wrong_reads = int(np.count_nonzero(nearest(answers.astype(np.float64), rules.alphabet) != symbols))
-        certified = discrete_floor_bits(reads, total(wrong_reads), rules.alphabet)
-    worst = np.unravel_index(int(np.argmax(least)), least.shape)
+        wrong = nearest(answers.astype(np.float64), rules.alphabet) != symbols
+        certified = discrete_floor_bits(reads, total(int(np.count_nonzero(wrong))), rules.alphabet)
+    worst = np.unravel_index(int(np.argmax(least - most_allowed)), least.shape)
     return Score(
         reads=reads,
         asked=count,
-        wrong_reads=wrong_reads,
-        missed=int(np.count_nonzero(least > _up(tolerance))),
+        wrong_reads=int(np.count_nonzero(wrong)),
+        missed=int(np.count_nonzero(least > most_allowed)),
         tolerance=tolerance,
+        relative=rules.relative,
         max_abs_error=float(most.max()) if finite.all() else None,
         certified_floor_bits=certified,
         curve=tuple(curve),
@@ -111,7 +122,17 @@ def score(
             answer=float(answers[worst]),
             exact=(float(exact[worst]) - margin, float(exact[worst]) + margin),
         ),
+        recovery=recovery(wrong, asked, instance.tokens),
     )
+
+
+def _allowed(tolerance: Fraction, exact: np.ndarray, margin: float, *, relative: bool) -> tuple[Any, Any]:
+    """What an error may be, from below and from above: the tolerance, or that share of each exact answer's size."""
+    if not relative:
+        return _down(tolerance), _up(tolerance)
+    slack = 1 + 2.0**-48  # for the rounding of these lines themselves
+    low, high = np.maximum(np.abs(exact) - (margin + CELL), 0.0), np.abs(exact) + margin
+    return _down(tolerance) * low / slack, _up(tolerance) * high * slack
 
 
 def _exact(instance: HardInstance, fed: np.ndarray, asked: np.ndarray) -> np.ndarray:

@@ -11,17 +11,37 @@ from kvverify.audit.statistics import interval
 FRAMING_BITS = 1 << 14
 """Names, shapes and scalars of one layer's message: so much of the wire is not held against a claim."""
 
-LowerBound = Callable[[Fraction, Fraction], "tuple[int, str] | None"]
-"""(tolerance, failure) -> (certified lower bound in bits for the game's shape, name of its certificate), or None."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Total bits (None: what the compressor says of itself), and misses of the tolerance with at most ``failure``."""
+    """Total bits (None: what the compressor says of itself), and how often a read may be off by how much.
+
+    A read is off when it is further than ``tolerance`` from the exact answer, or than ``relative`` times its size; it
+    may be with probability at most ``failure``. All three None: a claim of size alone.
+    """
 
     bits: int | None
-    tolerance: Fraction
-    failure: Fraction
+    tolerance: Fraction | None
+    failure: Fraction | None
+    relative: Fraction | None = None
+
+    @property
+    def allowed(self) -> str:
+        """The tolerance in words: "1/100", or "1/100 of the exact answer"."""
+        return str(self.tolerance) if self.relative is None else f"{self.relative} of the exact answer"
+
+
+@dataclass(frozen=True)
+class Floor:
+    """A certified lower bound in bits for a claim's class, and the digest of its certificate."""
+
+    bits: int
+    certificate: str
+
+
+LowerBound = Callable[[Claim], Floor | None]
+"""The best certified bound for a claim that has a tolerance and a failure."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +60,7 @@ class Evidence:
     same_twice: bool
     code_unchanged: bool
     claim: Claim | None
-    lower_bound: tuple[int, str] | None
+    lower_bound: Floor | None
 
 
 def not_a_compressor(seen: Evidence) -> bool:
@@ -57,7 +77,7 @@ def bytes_exceed_claim(seen: Evidence) -> bool:
 
 def claim_impossible(seen: Evidence) -> bool:
     """The claimed (bits, tolerance, failure) lies below a certified lower bound: no compressor can keep it."""
-    return seen.claimed_bits is not None and seen.lower_bound is not None and seen.claimed_bits < seen.lower_bound[0]
+    return seen.claimed_bits is not None and seen.lower_bound is not None and seen.claimed_bits < seen.lower_bound.bits
 
 
 def claim_refuted(seen: Evidence) -> bool:
@@ -91,6 +111,6 @@ def flags(seen: Evidence) -> tuple[str, ...]:
     return tuple(name for name, rule in RULES.items() if rule(seen))
 
 
-def refuted(missed: int, asked: int, failure: Fraction) -> bool:
+def refuted(missed: int, asked: int, failure: Fraction | None) -> bool:
     """Whether ``missed`` of ``asked`` reads are more than a failure probability explains, at 99.9%."""
-    return missed > 0 and Fraction(interval(missed, asked)[0]) > failure
+    return failure is not None and missed > 0 and Fraction(interval(missed, asked)[0]) > failure

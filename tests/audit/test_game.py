@@ -92,12 +92,15 @@ def test_a_refuted_claim_is_written_down_and_plays_again(tmp_path: Path) -> None
     assert again.line.startswith(f"{score.missed} of 1024 reads miss 1/100; allowed 1/10; layer 0, head 0, token ")
 
     example = json.loads(file.read_text())
-    low, high = example["read"]["exact_at_least"], example["read"]["exact_at_most"]
+    low, high, answer = (Fraction(example["read"][name]) for name in ("exact_at_least", "exact_at_most", "answer"))
     assert high - low < 1e-9
-    assert min(abs(example["read"]["answer"] - low), abs(example["read"]["answer"] - high)) > 0.01
+    assert min(abs(answer - low), abs(answer - high)) > Fraction(1, 100)
+    assert again.line.endswith("(proved by the kernel)")
+    assert (example["missed_reads"], example["reads_asked"]) == (score.missed, 1024)
+    assert Fraction(1, 10) < example["missed_share_at_least"] < score.missed / 1024
     lenient = Claim(None, claim.tolerance, Fraction(99, 100))
-    assert replay.compare(example, lenient, report.record).status == "not reproduced"
-    assert replay.compare({**example, "commit": ""}, claim, report.record).status == "incomplete"
+    assert replay.compare(example, report.game, lenient, report.record).status == "not reproduced"
+    assert replay.compare({**example, "commit": ""}, report.game, claim, report.record).status == "incomplete"
     _variants(example, tmp_path)
 
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from kvverify.audit.verdict import FRAMING_BITS, Claim, Evidence, flags
+from kvverify.audit.verdict import FRAMING_BITS, Claim, Evidence, Floor, flags
 from tests.conftest import needs
 
 needs("scipy", "audit")
@@ -25,7 +25,7 @@ CLEAN = Evidence(
     same_twice=True,
     code_unchanged=True,
     claim=Claim(None, Fraction(1, 100), Fraction(1, 10)),
-    lower_bound=(500_000, "certificate"),
+    lower_bound=Floor(500_000, "certificate"),
 )
 
 
@@ -43,11 +43,13 @@ def test_everything_at_its_limit_is_no_flag() -> None:
         ({"held_bits": 500_001}, ("BYTES > CLAIM",)),
         ({"wire_bits": 500_001 + FRAMING_BITS}, ("BYTES > CLAIM",)),
         ({"wire_bits": 500_001 + FRAMING_BITS, "layers": 2}, ()),
-        ({"lower_bound": (500_001, "certificate")}, ("CLAIM IMPOSSIBLE",)),
+        ({"lower_bound": Floor(500_001, "certificate")}, ("CLAIM IMPOSSIBLE",)),
         ({"missed": 135}, ("CLAIM REFUTED",)),
         ({"missed": 130}, ()),
         ({"claim": Claim(None, Fraction(1, 100), Fraction(0)), "missed": 1}, ("CLAIM REFUTED",)),
         ({"claim": Claim(None, Fraction(1, 100), Fraction(0)), "missed": 0}, ()),
+        ({"claim": Claim(None, None, Fraction(0), Fraction(0)), "missed": 1}, ("CLAIM REFUTED",)),
+        ({"claim": Claim(500_000, None, None), "missed": 1000}, ()),
         ({"certified_floor_bits": 500_001 + FRAMING_BITS}, ("HIDDEN STATE",)),
         ({"same_twice": False}, ("HIDDEN STATE",)),
         ({"code_unchanged": False}, ("HIDDEN STATE",)),

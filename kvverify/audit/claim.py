@@ -1,0 +1,98 @@
+"""A claim as people write it, and the best certified lower bound to set against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kvverify.audit.verdict import Claim, Floor
+from kvverify.bounds import best_bound
+from kvverify.errors import UsageError
+from kvverify.kernel.document import write
+from kvverify.problem import Problem, number
+
+if TYPE_CHECKING:
+    from kvverify.instances.hard import HardInstance
+
+WANTED = "a size (bits-per-token=B, bits-per-scalar=B, key-bits=B,value-bits=B or compression=C), tolerance=E or relative=E with failure=D, or both are needed"  # fmt: skip # noqa: E501
+_SIZES = ({"bits-per-token"}, {"bits-per-scalar"}, {"key-bits", "value-bits"}, {"compression"}, set[str]())
+_QUALITIES = ({"tolerance", "failure"}, {"relative", "failure"}, set[str]())
+WORDS = tuple(sorted(set.union(*_SIZES, *_QUALITIES)))
+"""Every word that a claim can have."""
+
+
+def parse(words: Mapping[str, str], instance: HardInstance) -> Claim:
+    """What is claimed, in numbers of the instance's class.
+
+    Sizes are totals over heads and layers: ``bits-per-token`` of them all, ``bits-per-scalar`` of keys and values
+    alike, ``key-bits`` and ``value-bits`` a scalar of each, ``compression`` against 16 bits a scalar ("4" or "4x").
+    Without a size the compressor's own ``claimed_bits`` is judged. Raises UsageError, also for what the class has not.
+    """
+    size = words.keys() - {"tolerance", "relative", "failure"}
+    if not words or size not in _SIZES or words.keys() - size not in _QUALITIES:
+        raise UsageError(f"claim: {','.join(f'{k}={v}' for k, v in words.items())!r} given, {WANTED}")
+    values = {name: _number(name, word) for name, word in words.items()}
+    bits = _bits(values, instance)
+    claim = Claim(bits, values.get("tolerance"), values.get("failure"), values.get("relative"))
+    if claim.failure is not None:
+        problem(instance, claim)
+    return claim
+
+
+def problem(instance: HardInstance, claim: Claim) -> Problem:
+    """The class in which a claim about the instance's shape is made. Raises UsageError outside of every class."""
+    assert claim.failure is not None
+    return Problem(
+        instance.tokens, instance.key_dim, instance.value_dim, instance.max_logit, claim.failure,
+        tolerance=claim.tolerance, relative=claim.relative, inputs=instance.inputs, kv_heads=instance.kv_heads,
+        layers=instance.layers,
+    )  # fmt: skip
+
+
+@dataclass
+class Against:
+    """Finds the bound to set against a claim, and keeps its certificate until it is asked for."""
+
+    instance: HardInstance
+    certificate: dict[str, Any] | None = field(default=None, init=False)
+
+    def __call__(self, claim: Claim) -> Floor | None:
+        """The best bound that the kernel accepts for the claimed tolerance and failure; None without one."""
+        found = best_bound(problem(self.instance, claim))
+        self.certificate = found.certificate
+        return None if found.certificate is None else Floor(int(found.bits), str(found.certificate["digest"]))
+
+    def save(self, folder: Path) -> str:
+        """Write the certificate; returns its path."""
+        assert self.certificate is not None
+        path = folder / f"floor-{str(self.certificate['digest'])[:16]}.json"
+        write(path, self.certificate)
+        return str(path)
+
+
+def _number(name: str, word: str) -> Fraction:
+    value = number(word.removesuffix("x") if name == "compression" else word, f"claim {name}")
+    if name == "compression" and value <= 0:
+        raise UsageError(f"claim compression: {word} given, a number above 0 is needed")
+    if value < 0 and name not in ("tolerance", "relative", "failure"):
+        raise UsageError(f"claim {name}: {word} given, at least 0 is needed")
+    return value
+
+
+def _bits(values: Mapping[str, Fraction], instance: HardInstance) -> int | None:
+    """The whole bits that the claimed size leaves for all tokens, heads and layers."""
+    streams = instance.tokens * instance.kv_heads * instance.layers
+    key_scalars, value_scalars = streams * instance.key_dim, streams * instance.value_dim
+    match values:
+        case {"bits-per-token": bits}:
+            return int(bits * instance.tokens)
+        case {"bits-per-scalar": bits}:
+            return int(bits * (key_scalars + value_scalars))
+        case {"key-bits": keys, "value-bits": own}:
+            return int(keys * key_scalars + own * value_scalars)
+        case {"compression": ratio}:
+            return int(16 * (key_scalars + value_scalars) / ratio)
+    return None
