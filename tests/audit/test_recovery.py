@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ def test_each_read_is_counted_in_its_bin_and_in_its_head(tokens: int, sample: in
     starts = [*found.first_tokens, tokens]
     assert (starts[0], len(found.first_tokens)) == (0, min(BINS, tokens))
     assert max(np.diff(starts)) - min(np.diff(starts)) <= 1 <= min(np.diff(starts))
-    for number, (first, end) in enumerate(zip(starts, starts[1:], strict=False)):
+    for number, (first, end) in enumerate(pairwise(starts)):
         within = [place for place, token in enumerate(asked) if first <= token < end]
         assert found.reads_asked[number] == 2 * 3 * 5 * len(within)
         assert found.wrong_reads[number] == sum(int(wrong[:, :, place].sum()) for place in within)

@@ -29,7 +29,8 @@ CONTRACT = {
     "flags", "isolation", "fresh_secret", "counterexample", "status",
 }  # fmt: skip
 BESIDE = {
-    "schema", "claim", "dense_bits", "tolerance", "reads_asked", "curve", "isolation_detail", "seconds", "reason",
+    "schema", "claim", "dense_bits", "tolerance", "reads_asked", "curve", "recovery", "isolation_detail", "seconds",
+    "reason",
 }  # fmt: skip
 TARGETS = Path(__file__).with_name("specimens") / "targets.py"
 
@@ -108,6 +109,8 @@ def test_nan_counts_as_wrong(nan: Done) -> None:
     assert (answer["max_abs_error"], answer["efficiency"], answer["claimed_bits"]) == (None, None, None)
     assert (answer["certified_floor_bits"], answer["symbol_error"]) == (0, 1.0)
     assert answer["symbol_error_interval"][1] == 1.0
+    assert answer["recovery"]["wrong_reads"] == answer["recovery"]["reads_asked"] == [8] * 64
+    assert answer["recovery"]["wrong_reads_by_head"] == [[256, 256]]
 
 
 def test_heads_schedule_and_seed_are_played_as_they_are_asked_for(nan: Done) -> None:
