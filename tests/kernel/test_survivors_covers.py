@@ -13,7 +13,7 @@ from flint import arb
 from kvverify.kernel.context import Context
 from kvverify.kernel.document import Malformed, OverLimit
 from kvverify.kernel.facts import Rejected
-from kvverify.kernel.rules import covering
+from kvverify.kernel.rules import caps, covering
 from kvverify.kernel.rules.comparison import Comparison
 from kvverify.kernel.rules.covering import _PI, Covering
 from tests.kernel.covering_controls import claim
@@ -61,6 +61,37 @@ def digests(form: str) -> str:
 @pytest.mark.parametrize("form", FROZEN)
 def test_a_form_proves_what_it_proved(form: str) -> None:
     assert digests(form) == FROZEN[form]
+
+
+MEASURED = {
+    "pi_between": "a3721cf4dfd4",
+    "root": "f76555d7cd94",
+    "rounded": "d4654af6f29a",
+    "sine_squared": "0666cf03482e",
+    "measure": "5c99d36e0944",
+}
+
+
+def numbers(name: str) -> str:
+    """A digest of rationals to their last digit, of arguments near the ends of their ranges, too."""
+    function: Any = getattr(caps, name)
+    sizes = [Fraction(1), Fraction(1, 2), Fraction(1, 10**60), Fraction(2, 7), Fraction(99, 100), DEEP]
+    angles = [*sizes, Fraction(3, 2), _PI[0] / 2, caps.pi_between(60)[0] / 2, caps.pi_between(400)[0] / 2]
+    both = (False, True)
+    said = {
+        "pi_between": lambda: [function(bits) for bits in (0, 1, 64, 160, 1000)],
+        "root": lambda: [function(*x.as_integer_ratio(), up=up) for x in (*sizes, 5 / sizes[2]) for up in both],
+        "rounded": lambda: [function(x, up=up) for x in (*sizes, 5 / sizes[2]) for up in both],
+        "sine_squared": lambda: [function(angle) for angle in angles],
+        "measure": lambda: [function(dim, x, up=up) for dim in (2, 3, 9, 70, 301) for x in sizes for up in both],
+    }[name]()
+    ends = [end for one in said for end in (one if isinstance(one, tuple) else (one,))]
+    return hashlib.sha256(repr([(hex(x.numerator), hex(x.denominator)) for x in ends]).encode()).hexdigest()[:12]
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_caps_are_measured_as_they_were(name: str) -> None:
+    assert numbers(name) == MEASURED[name]
 
 
 def test_the_logarithm_of_two_is_below_its_bound_and_near() -> None:
