@@ -32,6 +32,11 @@ def linear_code(context: Context, uses: dict[str, Fact], given: Node, gives: Nod
     whose histogram A follows by the MacWilliams identity in integers.
     """
     fields(uses, "uses", set())
+    return sign_keys(context, *linear_words(context, given, gives))
+
+
+def linear_words(context: Context, given: Node, gives: Node) -> tuple[int, int, dict[int, int]]:
+    """Number and length of the words of a step's linear code, and its weight histogram without the word 0, proved."""
     fields(given, "given", {"generator"}, {"parity"})
     stated = counts(fields(gives, "gives", {"weights"})["weights"], "weights")
     rows, length = _words(given["generator"], "generator")
@@ -50,7 +55,7 @@ def linear_code(context: Context, uses: dict[str, Fact], given: Node, gives: Nod
         histogram = _walk(context, rows, length)
     need(histogram.pop(0, 0) == 1, "exactly one codeword has weight 0")
     same(histogram, stated)
-    return sign_keys(context, 1 << len(rows), length, histogram)
+    return 1 << len(rows), length, histogram
 
 
 def coset_union(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> Keys:
@@ -84,13 +89,18 @@ def coset_union(context: Context, uses: dict[str, Fact], given: Node, gives: Nod
 def hypercube(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> Keys:
     """All 2^d sign vectors of dimension d: C(d, w) of them at distance w."""
     fields(uses, "uses", set())
+    return sign_keys(context, *all_words(given, gives))
+
+
+def all_words(given: Node, gives: Node) -> tuple[int, int, dict[int, int]]:
+    """Number and length of all words of a step's dimension, and their weight histogram without the word 0."""
     dimension = integer(fields(given, "given", {"dimension"})["dimension"], "dimension")
     size = integer(fields(gives, "gives", {"size"})["size"], "size")
     need(dimension >= 1, "dimension >= 1", dimension, 1)
     if dimension > MAX_LENGTH:
         raise OverLimit(f"limit: dimension {dimension} above {MAX_LENGTH}")
     need(size == 1 << dimension, "size = 2^dimension", size, 1 << dimension)
-    return sign_keys(context, size, dimension, {w: comb(dimension, w) for w in range(1, dimension + 1)})
+    return size, dimension, {w: comb(dimension, w) for w in range(1, dimension + 1)}
 
 
 def dominated(context: Context, row: Counter[int], bound: dict[int, int], where: str) -> None:
