@@ -1,6 +1,6 @@
 """One read of a game, proved: a certificate that the exact answer lies in an interval, and the given answer off it.
 
-The claim is a ``comparison`` (docs/proofs/comparison.md): a program of exponentials, sums and one quotient that computes
+The claim is a ``comparison`` (docs/proofs/comparison.md): a program of exponentials, sums and one quotient computes
 attention at one coordinate from exact rationals. The kernel encloses each line between rationals; no float is believed.
 """
 
@@ -32,8 +32,9 @@ def terms(hidden: HardInstance, fed: np.ndarray, place: tuple[int, int, int, int
     ``hidden`` and ``fed`` (layers, kv_heads, tokens, value_dim) are what `referee.deal` gives.
     """
     layer, head, token, coordinate = place
-    query = _integers(hidden.queries[token])
-    scores = [_inner(query, _integers(key)) for key in (*hidden.keys, hidden.own_keys[token])]
+    read = hidden.read_of(token)
+    query = _integers(hidden.queries[read])
+    scores = [_inner(query, _integers(key)) for key in (*hidden.keys, hidden.own_keys[read])]
     return list(zip(scores, [*map(Fraction, fed[layer, head, :, coordinate].tolist()), Fraction(0)], strict=True))
 
 

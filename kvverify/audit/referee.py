@@ -24,7 +24,7 @@ from kvverify.audit.score import Rules, Score, score
 from kvverify.audit.target import Target, locate
 from kvverify.compressors.protocol import Settings, Shape
 from kvverify.errors import UsageError
-from kvverify.instances.payload import Secret, draw, scatter, to_bf16
+from kvverify.instances.payload import Secret, draw, lay_out, scatter, to_bf16
 
 if TYPE_CHECKING:
     from kvverify.instances.hard import HardInstance
@@ -57,15 +57,15 @@ class Game:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Of the secret: (layers, kv_heads, tokens, value_dim)."""
+        """Of the secret: (layers, kv_heads, carriers, value_dim)."""
         one = self.instance
-        return one.layers, one.kv_heads, one.tokens, one.value_dim
+        return one.layers, one.kv_heads, one.carriers, one.value_dim
 
     @property
     def dense_bits(self) -> int:
         """A cache of 16 bits a scalar, all heads and layers."""
-        layers, heads, tokens, value_dim = self.shape
-        return 16 * layers * heads * tokens * (self.instance.key_dim + value_dim)
+        one = self.instance
+        return 16 * one.layers * one.kv_heads * one.tokens * (one.key_dim + one.value_dim)
 
     def public(self) -> dict[str, Any]:
         """What is committed to, but for what only the compressor can tell: default schedule, packages that it loads."""
@@ -83,6 +83,8 @@ class Game:
             "certificate": one.certificate,
             "inputs": one.inputs,
             "instance": [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays],
+            **({} if one.payload is None else {"payload": list(one.payload)}),
+            **({"in_order": True} if one.in_order else {}),
         }
 
     def settings(self) -> Settings:
@@ -151,7 +153,7 @@ def run(game: Game, seed: Callable[[], bytes], limits: Limits, progress: Progres
             progress("alice", 0.1)
             message = _alice(alice, hidden, fed, chunks, limits, record)
         progress("bob", 0.5)
-        asked = _positions(tokens, game.reads, record.secret_seed)
+        asked = _positions(hidden.carriers, game.reads, record.secret_seed)
         bob.begin()
         bob.receive(0, _READY)
         answers = _bob(bob, hidden, game.shape, message, asked, limits, record)
@@ -165,7 +167,8 @@ def deal(game: Game, commit: str, seed: bytes) -> tuple[HardInstance, Secret, np
     """What a commit and a secret's seed make of a game: the instance in its order, the secret, the values to feed."""
     hidden = scatter(game.instance, bytes.fromhex(commit))
     secret = draw(seed, game.shape, game.alphabet)
-    return hidden, secret, to_bf16(secret.values) if game.instance.inputs == "bf16" else secret.values
+    rounded = to_bf16(secret.values) if game.instance.inputs == "bf16" else secret.values
+    return hidden, secret, lay_out(hidden, rounded)
 
 
 def _job(game: Game) -> dict[str, Any]:
@@ -206,8 +209,8 @@ def _bob(
     limits: Limits, record: Record,
 ) -> np.ndarray:  # fmt: skip
     """Bob's answers (layers, kv_heads, len(asked), value_dim); what else he says goes into the record."""
-    layers, heads, tokens, value_dim = shape
-    header = {"tokens": tokens, "live_seconds": min(_LIVE_SECONDS, limits.seconds / 4)}
+    layers, heads, _, value_dim = shape
+    header = {"tokens": hidden.tokens, "live_seconds": min(_LIVE_SECONDS, limits.seconds / 4)}
     queries, own_keys = (array[asked].astype(np.float32) for array in (hidden.queries, hidden.own_keys))
     bob.send(header, {"message": message, "queries": queries, "own_keys": own_keys})
     expected = (layers, heads, len(asked), value_dim)
@@ -223,7 +226,7 @@ def _bob(
 
 
 def _positions(tokens: int, reads: int | None, seed: bytes) -> np.ndarray:
-    """Tokens to ask for: all, or a sample that no player can foresee and a replay can repeat."""
+    """Which queries to ask: all, or a sample that no player can foresee and a replay can repeat."""
     if reads is None or reads >= tokens:
         return np.arange(tokens)
     coins = np.random.default_rng(list(hashlib.sha256(b"positions" + seed).digest()))

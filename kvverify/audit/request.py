@@ -70,7 +70,7 @@ def run_audit(request: AuditRequest, progress: Progress) -> dict[str, Any]:
 
 def _attention_seconds(instance: HardInstance, reads: int | None) -> float:
     """An estimate: Bob answers everything twice, the referee once, at the pace of a few reads that are tried here."""
-    tried = min(instance.tokens, 128)
+    tried = min(instance.carriers, 128)
     values = np.zeros((1, 1, instance.tokens, instance.value_dim))
     queries, keys, own_keys = (
         a[None, None] for a in (instance.queries[:tried], instance.keys, instance.own_keys[:tried])
@@ -80,7 +80,7 @@ def _attention_seconds(instance: HardInstance, reads: int | None) -> float:
         start = time.perf_counter()
         attend_reference(queries, keys, values, own_keys, values[:, :, :tried], 1.0)
         paces.append((time.perf_counter() - start) / tried)
-    asked = min(instance.tokens, reads or instance.tokens) * instance.kv_heads * instance.layers
+    asked = min(instance.carriers, reads or instance.carriers) * instance.kv_heads * instance.layers
     return 3 * asked * min(paces)
 
 

@@ -70,7 +70,7 @@ class Rules:
 def score(
     instance: HardInstance, secret: Secret, fed: np.ndarray, answers: np.ndarray, asked: np.ndarray, rules: Rules
 ) -> Score:
-    """Score ``answers`` (layers, kv_heads, len(asked), value_dim) to the queries of the tokens ``asked``.
+    """Score ``answers`` (layers, kv_heads, len(asked), value_dim) to the queries ``asked``.
 
     ``fed`` (layers, kv_heads, tokens, value_dim) are the values that the exact answers are about. A read counts as
     wrong unless it is surely within the tolerance, and as missed only when it is surely outside.
@@ -81,7 +81,7 @@ def score(
     errors = np.where(finite, np.abs(np.where(finite, answers, 0.0).astype(np.float64) - exact), math.inf)
     most, least = errors + (margin + CELL), np.where(finite, errors - margin, math.inf)
 
-    reads, count = fed.size, errors.size
+    reads, count = secret.values.size, errors.size
 
     def total(wrong: int) -> int:
         return sampled_upper(wrong, count, len(asked), reads)
@@ -118,11 +118,11 @@ def score(
         certified_floor_bits=certified,
         curve=tuple(curve),
         worst=Read(
-            place=(int(worst[0]), int(worst[1]), int(asked[worst[2]]), int(worst[3])),
+            place=(int(worst[0]), int(worst[1]), int(instance.targets[asked[worst[2]]]), int(worst[3])),
             answer=float(answers[worst]),
             exact=(float(exact[worst]) - margin, float(exact[worst]) + margin),
         ),
-        recovery=recovery(wrong, asked, instance.tokens),
+        recovery=recovery(wrong, instance.targets[asked], instance.tokens),
     )
 
 

@@ -85,15 +85,28 @@ def to_bf16(values: np.ndarray) -> np.ndarray:
     return rounded
 
 
+def lay_out(instance: HardInstance, values: np.ndarray) -> np.ndarray:
+    """Values (layers, kv_heads, tokens, value_dim) of the whole stream: those of the carriers, 0 elsewhere."""
+    if instance.payload is None:
+        return values
+    layers, heads, _, dim = values.shape
+    whole = np.zeros((layers, heads, instance.tokens, dim))
+    whole[:, :, instance.targets] = values
+    return whole
+
+
 def scatter(instance: HardInstance, public: bytes) -> HardInstance:
     """The instance with its tokens in an order drawn from ``public``: no position of the stream is special.
 
-    Rows and columns of W move together, so |det W| and the leak stay.
+    Rows and columns of W move together, so |det W| and the leak stay. An instance in its own order stays as it is.
     """
+    if instance.in_order:
+        return instance
     order = np.random.default_rng(list(public)).permutation(instance.tokens)
-    return replace(
-        instance, keys=instance.keys[order], queries=instance.queries[order], own_keys=instance.own_keys[order]
-    )
+    keys = instance.keys[order]
+    if instance.payload is None:
+        return replace(instance, keys=keys, queries=instance.queries[order], own_keys=instance.own_keys[order])
+    return replace(instance, keys=keys, payload=tuple(int(place) for place in np.argsort(order)[instance.targets]))
 
 
 def _uniform(seed: bytes, size: int, alphabet: int) -> np.ndarray:
