@@ -24,19 +24,24 @@ from kvverify.codes.base import KeyFamily
 from kvverify.problem import Problem
 
 
-def candidates(family: KeyFamily, payloads: Sequence[int], problem: Problem) -> list[Candidate]:
-    """For every method the best of the payload sizes (ascending) that the family has keys for, beside pads."""
+def candidates(
+    family: KeyFamily, payloads: Sequence[int], problem: Problem, method: str | None = None
+) -> list[Candidate]:
+    """For every method, or one, the best of the payload sizes (ascending) that the family has keys for, beside pads."""
     sizes = sizes_of(tuple(payloads), problem.tokens).upto(family.size)
     if not sizes or (problem.inputs == "bf16" and not family.bf16_exact):
         return []
+    if method == "joint":
+        return joint.estimate(family, sizes, problem) if problem.tolerance is not None else []
     rows = rows_of(family, sizes, problem)
     if problem.relative is not None:
         miss = rows.sigma * float((1 + problem.relative) / (1 - problem.relative))
         gain = float(fano(np.array(2.0), float(problem.failure)))
         gains = np.where(miss < 1, gain * problem.value_dim, 0.0)
         return [best_of(family, sizes, "separation", np.full(len(sizes), 2.0), gains, miss)]
-    found = [_volume(family, sizes, problem, rows), _levels(family, sizes, problem, rows)]
-    return found + joint.estimate(family, sizes, problem)
+    ways = {"volume": _volume, "levels": _levels}
+    found = [way(family, sizes, problem, rows) for name, way in ways.items() if method in (None, name)]
+    return found + (joint.estimate(family, sizes, problem) if method is None else [])
 
 
 def _volume(family: KeyFamily, sizes: Sizes, problem: Problem, rows: Rows) -> Candidate:

@@ -118,10 +118,7 @@ def estimate(family: KeyFamily, sizes: Sizes, problem: Problem) -> list[Candidat
 
     Payloads are all tokens or a power of two of them; below a sixteenth they are left to the value bounds.
     """
-    sizes = sizes.pick([
-        i for i, size in enumerate(sizes.exact)
-        if size == problem.tokens or (16 * size >= problem.tokens and size & (size - 1) == 0)
-    ])  # fmt: skip
+    sizes = sizes.pick(_few(sizes.exact, problem.tokens))
     coordinates = problem.key_dim - family.dim
     shrinks = problem.inputs == "real" or isinstance(family, SignKeys)
     if coordinates < 1 or not sizes or (problem.body == "ball" and not shrinks):
@@ -132,6 +129,12 @@ def estimate(family: KeyFamily, sizes: Sizes, problem: Problem) -> list[Candidat
         ways = _nearby(problem, coordinates, found[0].code_radius, found[0].strength)
         found = _best_way(family, sizes.pick([sizes.exact.index(found[0].payload)]), problem, ways)
     return found
+
+
+@lru_cache(maxsize=1024)
+def _few(sizes: tuple[int, ...], tokens: int) -> list[int]:
+    """Where all tokens and the powers of two from a sixteenth of them on stand among the sizes."""
+    return [i for i, size in enumerate(sizes) if size == tokens or (16 * size >= tokens and size & (size - 1) == 0)]
 
 
 def _best_way(family: KeyFamily, sizes: Sizes, problem: Problem, ways: _Ways) -> list[Candidate]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from kvverify.bounds.amplitude import improve
@@ -40,14 +41,17 @@ class Bound:
         return self.bits / self.problem.tokens
 
 
-def ranked(problem: Problem) -> list[Candidate]:
-    """All candidates, best first. The payload is all tokens, or fewer of them beside pads."""
+def ranked(problem: Problem, method: str | None = None) -> list[Candidate]:
+    """All candidates, or those of one method, best first. The payload is all tokens, or fewer of them beside pads."""
     sizes = tuple(sorted({problem.tokens} | {size for size in PAYLOADS if size < problem.tokens}))
     doublings = [size for size in sizes if size & (size - 1) == 0 or size == problem.tokens]
     pool = {family.name: family for size in doublings for family in families(size, problem.key_dim)}
-    found = [candidate for family in pool.values() for candidate in candidates(family, sizes, problem)]
-    found += [better for candidate in _promising(found, problem) for better in improve(candidate, problem)]
-    return sorted(found, key=lambda c: (-c.bits, c.family.size, len(c.family.name), c.miss))
+    first = None if method == "amplitude" else method  # a secret in the amplitudes improves candidates of all methods
+    found = [candidate for family in pool.values() for candidate in candidates(family, sizes, problem, first)]
+    if first is None:
+        found += [better for candidate in _promising(found, problem) for better in improve(candidate, problem)]
+    asked = [c for c in found if method in (None, c.method)]
+    return sorted(asked, key=lambda c: (-c.bits, c.family.size, len(c.family.name), c.miss))
 
 
 def _promising(found: list[Candidate], problem: Problem) -> list[Candidate]:
@@ -60,7 +64,7 @@ def _promising(found: list[Candidate], problem: Problem) -> list[Candidate]:
 
 def best_bound(problem: Problem, *, method: str | None = None, scale_bits: int | None = None) -> Bound:
     """The best candidate that the kernel accepts ("method": volume, levels, separation, joint or amplitude only)."""
-    found = [c for c in ranked(problem) if method in (None, c.method)]
+    found = ranked(problem, method)
     refusal = "the best family gives less than one bit"
     for candidate in [c for c in found if c.bits > 0][:_ATTEMPTS]:
         tree = build(candidate, problem, scale_bits=scale_bits)
@@ -72,11 +76,13 @@ def best_bound(problem: Problem, *, method: str | None = None, scale_bits: int |
     return Bound(problem, Fraction(0), None, *_reason(found, refusal))
 
 
+@lru_cache(maxsize=8)
 def instance_bound(
     tokens: int, head_dim: int, kv_heads: int = 1, max_logit: Fraction = INSTANCE_LOGIT, value_dim: int | None = None,
     layers: int = 1,
 ) -> Bound:  # fmt: skip
-    """The volume-rule certificate that an audit draws its instance from: queries exact in bf16.
+    """The volume-rule certificate that an audit draws its instance from: queries exact in bf16. Kept: one search does
+    for all audits of a sweep's worker.
 
     The instance does not depend on the tolerance; the statement is made for 1/100 with failure 1/10.
     """

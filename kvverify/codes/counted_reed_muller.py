@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import comb, perm
 from typing import Any
 
@@ -74,11 +74,7 @@ class CountedReedMuller(SignKeys):
 
     @cached_property
     def _histogram(self) -> dict[int, int]:
-        low = min(self.order, self.variables - 1 - self.order)
-        weights = _weights(low, self.variables)
-        if self.order > low:
-            weights = macwilliams(1 << self.variables, weights)
-        return _without(weights, 1 << self.variables, self.shortened, self.punctured)
+        return _without(_whole(self.order, self.variables), 1 << self.variables, self.shortened, self.punctured)
 
 
 def counted(given: dict[str, str]) -> CountedReedMuller:
@@ -94,6 +90,14 @@ def too_large_to_walk(tokens: int, key_dim: int) -> Iterator[CountedReedMuller]:
             if min(dimension, (1 << m) - dimension) > WALK and dimension >= (tokens - 1).bit_length():
                 found = (CountedReedMuller(order, m, s, p) for s in range(4) for p in range(4 - s))
                 yield from (code for code in found if code.size >= tokens and code.length <= key_dim)
+
+
+@lru_cache(maxsize=128)
+def _whole(order: int, m: int) -> dict[int, int]:
+    """Of RM(order, m), by its dual where that is the smaller one."""
+    low = min(order, m - 1 - order)
+    weights = _weights(low, m)
+    return macwilliams(1 << m, weights) if order > low else weights
 
 
 def _weights(order: int, m: int) -> dict[int, int]:
