@@ -13,7 +13,7 @@ def parse(text: str, tokens: int) -> tuple[int, ...]:
         times, _, length = amount.rpartition("x") if kind == "chunk" and "x" in amount else ("1", "", amount)
         counts = [int(number) if number.isascii() and number.isdigit() else 0 for number in (times, length)]
         if kind not in ("prefill", "step", "chunk") or min(counts) < 1 or max(counts) > tokens:
-            raise UsageError(f"schedule {part!r}: expected prefill:N, step:N or chunk:NxM of {tokens} tokens in all")
+            raise UsageError(f"schedule {part!r}: expected decode, or prefill:N, step:N or chunk:NxM of {tokens} tokens in all")
         chunks += [1] * counts[1] if kind == "step" else [counts[1]] * counts[0]
         if sum(chunks) > tokens:
             break
@@ -22,10 +22,21 @@ def parse(text: str, tokens: int) -> tuple[int, ...]:
     return tuple(chunks)
 
 
+def written_out(text: str, tokens: int) -> str:
+    """The schedule in chunks; ``decode`` is a prefill of an eighth of the tokens, and all others in single steps.
+
+    A quantised cache then requantises as often as its residual fills up.
+    """
+    return _prefill(max(1, tokens // 8), tokens) if text.strip() == "decode" else text
+
+
 def default(tokens: int, residual_length: int) -> str:
     """One prefill, then twice the residual length (at most half of the tokens) as single steps."""
-    steps = min(tokens // 2, 2 * max(0, residual_length))
-    return f"prefill:{tokens - steps}" + (f",step:{steps}" if steps else "")
+    return _prefill(tokens - min(tokens // 2, 2 * max(0, residual_length)), tokens)
+
+
+def _prefill(length: int, tokens: int) -> str:
+    return f"prefill:{length}" + (f",step:{tokens - length}" if length < tokens else "")
 
 
 def without_first(chunks: tuple[int, ...], dropped: int) -> tuple[int, ...]:
