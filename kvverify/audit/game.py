@@ -52,6 +52,7 @@ def play(
     """
     _check(group, payload, alphabet, dtype, timeout, memory_bytes, reads, isolation)
     if schedule is not None:
+        schedule = schedules.written_out(schedule, instance.tokens)
         schedules.parse(schedule, instance.tokens)
     game = referee.Game(
         target=locate(target),
