@@ -17,7 +17,10 @@ from kvverify.problem import Problem, number
 if TYPE_CHECKING:
     from kvverify.instances.hard import HardInstance
 
-WANTED = "a size (bits-per-token=B, bits-per-scalar=B, key-bits=B,value-bits=B or compression=C), tolerance=E or relative=E with failure=D, or both are needed"  # fmt: skip # noqa: E501
+_WANTED = (
+    "a size (bits-per-token=B, bits-per-scalar=B, key-bits=B,value-bits=B or compression=C), "
+    "tolerance=E or relative=E with failure=D, or both are needed"
+)
 _SIZES = ({"bits-per-token"}, {"bits-per-scalar"}, {"key-bits", "value-bits"}, {"compression"}, set[str]())
 _QUALITIES = ({"tolerance", "failure"}, {"relative", "failure"}, set[str]())
 WORDS = tuple(sorted(set.union(*_SIZES, *_QUALITIES)))
@@ -31,15 +34,20 @@ def parse(words: Mapping[str, str], instance: HardInstance) -> Claim:
     alike, ``key-bits`` and ``value-bits`` a scalar of each, ``compression`` against 16 bits a scalar ("4" or "4x").
     Without a size the compressor's own ``claimed_bits`` is judged. Raises UsageError, also for what the class has not.
     """
-    size = words.keys() - {"tolerance", "relative", "failure"}
-    if not words or size not in _SIZES or words.keys() - size not in _QUALITIES:
-        raise UsageError(f"claim: {','.join(f'{k}={v}' for k, v in words.items())!r} given, {WANTED}")
+    check_words(words)
     values = {name: _number(name, word) for name, word in words.items()}
     bits = _bits(values, instance)
     claim = Claim(bits, values.get("tolerance"), values.get("failure"), values.get("relative"))
     if claim.failure is not None:
         problem(instance, claim)
     return claim
+
+
+def check_words(words: Mapping[str, object]) -> None:
+    """Refuse, in one line, words that make no claim together."""
+    size = words.keys() - {"tolerance", "relative", "failure"}
+    if not words or size not in _SIZES or words.keys() - size not in _QUALITIES:
+        raise UsageError(f"claim: {','.join(f'{k}={v}' for k, v in words.items())!r} given, {_WANTED}")
 
 
 def problem(instance: HardInstance, claim: Claim) -> Problem:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from kvverify.compressors.protocol import Compressor, Settings
 
+_PATH_KEPT, _DEAD_KEPT = 120, 64
 ULPS = 4
 """Two answers to one question may differ by so many units of rounding (at 1): sums on a GPU have no fixed order."""
 
@@ -191,7 +192,7 @@ def bob(table: Table, header: dict[str, Any], arrays: dict[str, np.ndarray], ans
         same = all(_same(asker.ask(part), first[index], rounding) for index, part in again)
         said = {"chunk": asker.chunk, "same_twice": same, "seconds": seconds}
         pipe.write(answers, said, {"answers": np.concatenate(first, axis=-2)})
-        pipe.write(answers, {"live_bits": _live_bits(asker, data, allow, first, header["live_seconds"])})
+        pipe.write(answers, _weight(asker, data, allow, first, header["live_seconds"]))
 
 
 @dataclass
@@ -251,10 +252,13 @@ def _same(one: np.ndarray, other: np.ndarray, rounding: float = 0.0) -> bool:
     return bool(np.allclose(one, other, rtol=0.0, atol=rounding, equal_nan=True))
 
 
-def _live_bits(asker: Asker, data: bytes, allow: tuple[str, ...], first: list[np.ndarray], seconds: float) -> int:
-    """Bits of the message without the tensors that no answer depends on, each blanked in turn.
+def _weight(
+    asker: Asker, data: bytes, allow: tuple[str, ...], first: list[np.ndarray], seconds: float
+) -> dict[str, Any]:
+    """``live_bits`` of the message, and the ``dead`` tensors that no answer depends on, each blanked in turn.
 
     A tensor counts as live when an answer changes, when the compressor fails without it, or when time has run out.
+    Dead ones are pairs of their place in the message and their bits, largest first.
     """
     from kvverify.compressors import wire
 
@@ -271,4 +275,10 @@ def _live_bits(asker: Asker, data: bytes, allow: tuple[str, ...], first: list[np
         return False
 
     sizes = wire.blob_bits(data)
-    return wire.header_bits(data) + sum(bits for index, bits in enumerate(sizes) if bits and is_live(index))
+    dead = [index for index, bits in enumerate(sizes) if bits and not is_live(index)]
+    places = [path[:_PATH_KEPT] for path, _ in wire.tensors(wire.decode(data, allow))]
+    if len(places) != len(sizes):  # a class that flattens in another way once it was sent
+        places = [f"tensor {index}" for index in range(len(sizes))]
+    named = sorted(((places[index], sizes[index]) for index in dead), key=lambda one: -one[1])
+    live_bits = wire.header_bits(data) + sum(sizes) - sum(sizes[index] for index in dead)
+    return {"live_bits": live_bits, "dead": named[:_DEAD_KEPT]}

@@ -97,7 +97,10 @@ class Game:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bits: claimed, held, readable, live as the players say; wire and wire_shorter as the referee counted."""
+    """Bits: claimed, held, readable, live as the players say; wire and wire_shorter as the referee counted.
+
+    ``dead``: (place in the message, bits) of the largest tensors that no answer depends on, as Bob says.
+    """
 
     claimed_bits: int | None
     held_bits: int
@@ -106,6 +109,7 @@ class Sizes:
     wire_bits: int
     wire_bits_shorter: int | None
     tokens_shorter: int
+    dead: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass
@@ -219,9 +223,11 @@ def _bob(
     record.chunk, record.same_twice = said["chunk"], said["same_twice"]
     record.seconds["bob"] = float(said["seconds"])
     with contextlib.suppress(PlayerFailed):  # blanking may break a compressor; its answers stand
-        live = bob.receive(0, {"live_bits": int})[0]["live_bits"]
+        weight = bob.receive(0, {"live_bits": int, "dead": list})[0]
         assert record.sizes is not None
-        record.sizes = dataclasses.replace(record.sizes, live_bits=live + 8 * PREFIX_BYTES)
+        pairs = [one for one in weight["dead"] if isinstance(one, list) and [type(part) for part in one] == [str, int]]
+        live_bits = weight["live_bits"] + 8 * PREFIX_BYTES
+        record.sizes = dataclasses.replace(record.sizes, live_bits=live_bits, dead=tuple(map(tuple, pairs)))
     return arrays["answers"]
 
 

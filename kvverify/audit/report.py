@@ -96,9 +96,11 @@ class Report:
         rates = ("wire_bits_fixed", "wire_bits_per_token", "wire_bits_slope")
         sizes = self.record.sizes
         if sizes is None:
-            return dict.fromkeys((*names, *rates))
+            return {**dict.fromkeys((*names, "dead_bits", *rates)), "dead_tensors": []}
         tokens = self.game.instance.tokens
         found: dict[str, Any] = {name: _exact(getattr(sizes, name)) for name in names}
+        found["dead_bits"] = None if sizes.live_bits is None else _exact(sizes.wire_bits - sizes.live_bits)
+        found["dead_tensors"] = [{"place": place, "bits": _exact(bits)} for place, bits in sizes.dead]
         found["wire_bits_per_token"] = at_most(Fraction(sizes.wire_bits, tokens))
         if sizes.wire_bits_shorter is None:
             return {**found, "wire_bits_fixed": None, "wire_bits_slope": None}
@@ -110,8 +112,9 @@ class Report:
     def _score(self) -> dict[str, Any]:
         score, sizes = self.record.score, self.record.sizes
         if score is None or sizes is None:
-            names = ("reads", "reads_asked", "wrong_reads", "tolerance", "symbol_error", "symbol_error_interval",
-                     "max_abs_error", "certified_floor_bits", "efficiency", "curve", "recovery")  # fmt: skip
+            names = ("reads", "reads_asked", "wrong_reads", "tolerance", "tolerance_is_relative", "symbol_error",
+                     "symbol_error_interval", "max_abs_error", "certified_floor_bits", "efficiency", "curve",
+                     "recovery")  # fmt: skip
             return dict.fromkeys(names)
         low, high = interval(score.wrong_reads, score.asked)
         floor = score.certified_floor_bits
@@ -120,6 +123,7 @@ class Report:
             "reads_asked": _exact(score.asked),
             "wrong_reads": _exact(score.wrong_reads),
             "tolerance": str(score.tolerance),
+            "tolerance_is_relative": score.relative,
             "symbol_error": at_most(Fraction(score.wrong_reads, score.asked)),
             "symbol_error_interval": [at_least(Fraction(low)), min(1.0, at_most(Fraction(high)))],
             "max_abs_error": None if score.max_abs_error is None else at_most(Fraction(score.max_abs_error)),

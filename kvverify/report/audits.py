@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+_DEAD = 8  # tensors that are listed
+
 
 def audit_text(answer: Mapping[str, Any]) -> str:
     """What is stored, what came back, and the flags of one game (the object of ``audit --json``)."""
@@ -22,25 +24,50 @@ def audit_text(answer: Mapping[str, Any]) -> str:
         ("held_bits", "held (allocated)"),
         ("wire_bits", "on the wire"),
         ("live_bits", "of it read by answers"),
+        ("dead_bits", "of it never read"),
         ("certified_floor_bits", "came back, surely"),
         ("certificate_bits_at_least", "certificate asks for"),
     ):
         bits = answer[name]
         size = "none" if bits is None else f"{int(bits):>14,} bits {int(bits) / tokens:>10.2f} a token"
         lines.append(f"  {words:22} {size}")
+    lines += [f"    never read: {one['place']}, {int(one['bits']):,} bits" for one in answer["dead_tensors"][:_DEAD]]
     largest = "not a number" if answer["max_abs_error"] is None else f"at most {answer['max_abs_error']}"
     lines += [
-        f"  reads off by more than {answer['tolerance']}: {answer['wrong_reads']} of {answer['reads_asked']}",
+        f"  reads off by more than {answer['tolerance']}{' of the exact answer' * answer['tolerance_is_relative']}: "
+        f"{answer['wrong_reads']} of {answer['reads_asked']}",
         f"  largest error: {largest}",
         f"  queries answered {answer['settings']['chunk']} at a time; isolation: {answer['isolation_detail']}; "
         f"secret {'fresh' if answer['fresh_secret'] else 'not fresh'}",
+        *(_claim(answer["claim"], tokens) if answer["claim"] else ()),
         f"Flags: {', '.join(answer['flags']) or 'none (NO FLAG)'}.",
     ]
     if answer["counterexample"]:
         lines.append(f"Counter-example: kvverify replay {answer['counterexample']}")
-    if answer["claim"] and answer["claim"].get("certificate"):
+    if answer["claim"] and answer["claim"]["certificate"]:
         lines.append(f"Certificate against the claim: {answer['claim']['certificate']}")
     return "\n".join(lines)
+
+
+def _claim(claim: Mapping[str, Any], tokens: int) -> list[str]:
+    """What was claimed, the bound that is certified for it, and how surely it was missed."""
+    who = "as the compressor says" if claim["by"] == "compressor" else "as given"
+    size = "no size" if claim["bits"] is None else f"at most {int(claim['bits']) / tokens:.2f} bits a token {who}"
+    if claim["failure"] is None:
+        return [f"  claim: {size}"]
+    allowed = claim["tolerance"] or f"{claim['relative']} of the exact answer"
+    lines = [f"  claim: {size}, off by more than {allowed} with probability at most {claim['failure']}"]
+    if claim["state_bits_at_least"] is not None:
+        bits = int(claim["state_bits_at_least"]) / tokens
+        lines.append(
+            f"    certified for it: at least {bits:.2f} bits a token (sha256 {claim['certificate_digest'][:16]})"
+        )
+    if claim["missed_reads"] is not None:
+        share = claim["missed_share_at_least"]
+        lines.append(
+            f"    surely off: {claim['missed_reads']} reads, so a share of at least {share} at 99.9% confidence"
+        )
+    return lines
 
 
 def _settings(answer: Mapping[str, Any]) -> str:

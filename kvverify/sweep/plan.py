@@ -16,6 +16,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from kvverify.audit.claim import WORDS, check_words
 from kvverify.audit.instances import check_options
 from kvverify.errors import UsageError
 from kvverify.problem import number, whole
@@ -76,8 +77,8 @@ def _job(choice: Mapping[str, Any], folder: Path) -> Job:
     except UsageError as error:
         raise UsageError(f"instance: {error}") from None
     claim = {**choice.get("audit", {}), **compressor}.get("claim")
-    if claim is not None and not {"tolerance", "failure"} <= claim.keys():
-        raise UsageError("claim: tolerance and failure are needed, bits-per-token may be left out")
+    if claim is not None:
+        check_words(claim)
     words = {
         "target": compressor.pop("target"), "settings": dict(sorted(compressor.pop("set", {}).items())),
         **dict.fromkeys(_INSTANCE), **instance, **_DEFAULTS, **choice.get("audit", {}), **compressor,
@@ -172,7 +173,7 @@ def _amount(value: object, where: str) -> float:
     return float(amount)
 
 
-_CLAIM = {"bits-per-token": _number, "tolerance": _number, "failure": _number}
+_CLAIM = {**dict.fromkeys(WORDS, _number), "compression": _plain}
 _AUDIT = {
     "schedule": _word, "payload": _one_of("continuous", "discrete"), "alphabet": _count,
     "dtype": _one_of("bfloat16", "float32"), "claim": _CLAIM, "reads": _count, "seed": _integer,

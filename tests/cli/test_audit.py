@@ -30,7 +30,7 @@ CONTRACT = {
 }  # fmt: skip
 BESIDE = {
     "schema", "claim", "dense_bits", "tolerance", "reads_asked", "curve", "recovery", "isolation_detail", "seconds",
-    "reason",
+    "reason", "dead_bits", "dead_tensors", "tolerance_is_relative",
 }  # fmt: skip
 TARGETS = Path(__file__).with_name("specimens") / "targets.py"
 
@@ -127,10 +127,12 @@ def test_an_impossible_claim_names_a_valid_certificate(claimed: Done) -> None:
     assert answer["status"] == "FLAGGED"
     assert {"CLAIM IMPOSSIBLE", "CLAIM REFUTED"} <= set(answer["flags"])
     assert (answer["claim"]["bits"], answer["claim"]["tolerance"], answer["claim"]["failure"]) == (32, "1/100", "1/10")
-    result = check(answer["claim"]["certificate"])
+    path = Path(answer["claim"]["certificate"])
+    assert json.loads(path.read_text())["digest"] == answer["claim"]["certificate_digest"]
+    result = check(path)
     assert result.verdict.value == "VALID"
     assert result.statement is not None
-    assert result.statement.state_bits_at_least > 32
+    assert result.statement.state_bits_at_least == answer["claim"]["state_bits_at_least"] > 32
     assert (result.statement.tokens, str(result.statement.tolerance)) == (64, "1/100")
 
 
@@ -142,6 +144,7 @@ def test_text_for_people(claimed: Done, folder: Path) -> None:
     for part in ("targets.py:Zero on 64 tokens", "CLAIM IMPOSSIBLE, CLAIM REFUTED", answer["counterexample"]):
         assert part in text
     assert f"Certificate against the claim: {answer['claim']['certificate']}" in text
+    assert "claim: at most 0.50 bits a token as given, off by more than 1/100 with probability at most 1/10" in text
     assert f"reads off by more than 1/100: {answer['wrong_reads']} of 1024" in text
 
 
@@ -226,8 +229,14 @@ WRONG: list[tuple[tuple[str, ...], int, str]] = [
     (("audit", "dense", *SHAPE, "--set", "=fp32"), 2, "set: '=fp32' given, name=value is needed"),
     (("audit", "dense", *SHAPE, "--set", "dtype=fp8"), 2, "dense: dtype=fp8 is not legal; legal: bf16 | fp32"),
     (("audit", "dense", *SHAPE, "--claim", "1"), 2, "claim: '1' given, name=value is needed"),
-    (("audit", "dense", *SHAPE, "--claim", "bits=1"), 2, "[bits-per-token=B,]tolerance=E,failure=D is needed"),
-    (("audit", "dense", *SHAPE, "--claim", "tolerance=1/2"), 2, "tolerance=E,failure=D is needed"),
+    (("audit", "dense", *SHAPE, "--claim", "bits=1"), 2, "claim: 'bits=1' given, a size (bits-per-token=B, "),
+    (("audit", "dense", *SHAPE, "--claim", "tolerance=1/2"), 2, "tolerance=E or relative=E with failure=D"),
+    (("audit", "dense", *SHAPE, "--claim", "tolerance=1/2,relative=1/2,failure=0"), 2, "claim: 'tolerance=1/2,rel"),
+    (("audit", "dense", *SHAPE, "--claim", "key-bits=2"), 2, "claim: 'key-bits=2' given, a size ("),
+    (("audit", "dense", *SHAPE, "--claim", "compression=4,bits-per-token=3"), 2, "a size ("),
+    (("audit", "dense", *SHAPE, "--claim", "compression=0"), 2, "claim compression: 0 given, a number above 0"),
+    (("audit", "dense", *SHAPE, "--claim", "compression=4y"), 2, "claim compression: '4y' is no number"),
+    (("audit", "dense", *SHAPE, "--claim", "relative=1,failure=0"), 2, "relative: 1 given, at least 0 and below 1"),
     (("audit", "dense", *SHAPE, "--claim", "tolerance=x,failure=0"), 2, "claim tolerance: 'x' is no number"),
     (("audit", "dense", *SHAPE, "--claim", "tolerance=2,failure=0"), 2, "tolerance: 2 given"),
     (("audit", "dense", *SHAPE, "--claim", "tolerance=1/2,failure=3/4"), 2, "failure: 3/4 given, 0 to 1/2"),
@@ -301,3 +310,16 @@ def test_the_instance_of_a_certificate_is_played(tmp_path: Path) -> None:
     assert (answer["instance"]["payload"], answer["instance"]["alphabet"]) == ("discrete", 4)
     assert (answer["reads_asked"], answer["isolation"]) == (20 * 8 * 2, "none")
     assert answer["settings"]["parameters"] == {"bits": "8", "group": "8"}
+
+
+def test_the_read_of_a_counter_example_is_proved_by_its_own_certificate(example: dict[str, Any]) -> None:
+    """Zero is no answer within 1/100: a program of one quotient encloses the exact one, in the kernel's arithmetic."""
+    read = example["read"]
+    result = check(read["certificate"])
+    assert (result.verdict.value, result.claim.count("<")) == ("VALID", 3)
+    statement = read["certificate"]["statement"]
+    end = f"@{len(statement['program']) - 2}"
+    low, high = read["exact_at_least"], read["exact_at_most"]
+    assert statement["holds"][:2] == [f"{low} <= {end}", f"{end} <= {high}"]
+    assert read["answer"] == "0"
+    assert (example["confidence"], len(read["query"]), len(read["own_key"])) == ("999/1000", 16, 16)

@@ -11,10 +11,18 @@ from kvverify.report.audits import audit_text
 ANSWER: dict[str, Any] = {
     "compressor": "mine.py:Mine", "settings": {"parameters": {"bits": 4}, "chunk": 8}, "schedule": "prefill:60,step:4",
     "instance": {"tokens": 64, "key_dim": 16, "value_dim": 8, "kv_heads": 2, "payload": "discrete", "max_logit": "24"},
-    "status": "NO FLAG", "claimed_bits": None, "held_bits": "18014398509481984", "wire_bits": 6400, "live_bits": 6400,
+    "status": "NO FLAG", "claimed_bits": None, "held_bits": "18014398509481984", "wire_bits": 6400, "live_bits": 6000,
+    "dead_bits": 400, "dead_tensors": [{"place": "message[0].old", "bits": 400}], "tolerance_is_relative": False,
     "certified_floor_bits": 640, "certificate_bits_at_least": 5644, "max_abs_error": 0.25, "tolerance": "1/100",
     "wrong_reads": 3, "reads_asked": 1024, "isolation_detail": "Landlock ABI 7", "fresh_secret": True, "flags": [],
     "counterexample": None, "claim": None, "reason": None,
+}  # fmt: skip
+
+
+CLAIM: dict[str, Any] = {
+    "bits": 160, "by": "request", "tolerance": "1/100", "relative": None, "failure": "1/10", "missed_reads": 30,
+    "missed_share_at_least": 0.015, "state_bits_at_least": "192", "certificate_digest": "00112233",
+    "certificate": "floor.json",
 }  # fmt: skip
 
 
@@ -38,7 +46,16 @@ def test_sizes_in_bits_and_per_token() -> None:
         ({"fresh_secret": False}, "secret not fresh"),
         ({"flags": ["HIDDEN STATE", "BYTES > CLAIM"]}, "Flags: HIDDEN STATE, BYTES > CLAIM."),
         ({"counterexample": "x.json"}, "Counter-example: kvverify replay x.json"),
-        ({"claim": {"certificate": "floor.json"}}, "Certificate against the claim: floor.json"),
+        ({"tolerance_is_relative": True}, "reads off by more than 1/100 of the exact answer: 3 of 1024"),
+        ({"dead_tensors": [{"place": "message[1].new", "bits": 32}]}, "    never read: message[1].new, 32 bits"),
+        ({"claim": CLAIM}, "  claim: at most 2.50 bits a token as given, off by more than 1/100 with probability at"),
+        ({"claim": CLAIM}, "    certified for it: at least 3.00 bits a token (sha256 00112233)"),
+        ({"claim": CLAIM}, "    surely off: 30 reads, so a share of at least 0.015 at 99.9% confidence"),
+        ({"claim": CLAIM}, "Certificate against the claim: floor.json"),
+        ({"claim": {**CLAIM, "by": "compressor"}}, "bits a token as the compressor says, off by more"),
+        ({"claim": {**CLAIM, "tolerance": None, "relative": "1/2"}}, "off by more than 1/2 of the exact answer with"),
+        ({"claim": {**dict.fromkeys(CLAIM), "bits": 640}}, "  claim: at most 10.00 bits a token as given\nFlags"),
+        ({"claim": {**CLAIM, "bits": None, "by": "compressor"}}, "  claim: no size, off by more than 1/100"),
     ],
     ids=lambda one: next(iter(one)) if isinstance(one, dict) else "",
 )

@@ -45,8 +45,8 @@ def test_every_list_is_a_choice_and_the_audits_are_all_choices(tmp_path: Path) -
         "target": "uniform", "settings": {"bits": "2", "group": "16"},
         "claim": {"tolerance": "1/100", "failure": "0"}, "certificate": None, "tokens": 16, "head_dim": 16,
         "instance": None, "value_dim": None, "kv_heads": None, "heads": None, "layers": None, "max_logit": "25/2",
-        "schedule": None, "payload": "continuous", "alphabet": 2, "dtype": "bfloat16", "reads": None, "seed": 1, "device": "cpu",
-        "timeout": 0.5, "memory": 16.0, "isolation": "strongest", "files": {},
+        "schedule": None, "payload": "continuous", "alphabet": 2, "dtype": "bfloat16", "reads": None, "seed": 1,
+        "device": "cpu", "timeout": 0.5, "memory": 16.0, "isolation": "strongest", "files": {},
     }  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def test_a_key_is_of_the_whole_request_and_of_the_files(tmp_path: Path) -> None:
         (f"[audit]\ntimeout = 0\n{DENSE}{INSTANCE}", "audit.timeout: 0 given, a number above 0"),
         (f"[audit]\nmemory = nan\n{DENSE}{INSTANCE}", "audit.memory: 'nan' is no number"),
         (f"[audit]\ndtype = 'fp8'\n{DENSE}{INSTANCE}", "audit.dtype: 'fp8' given, bfloat16 or float32 is needed"),
-        (f"[audit]\nclaim = {{ failure = 0 }}\n{DENSE}{INSTANCE}", "claim: tolerance and failure are needed"),
+        (f"[audit]\nclaim = {{ failure = 0 }}\n{DENSE}{INSTANCE}", "tolerance=E or relative=E with failure=D"),
         (f"[audit]\nclaim = 'x'\n{DENSE}{INSTANCE}", "audit.claim: 'x' given, a table is needed"),
         (f"{DENSE}set = {{ bits = true }}\n{INSTANCE}", "compressor.set.bits: True given, a number or a word"),
         (f"[[compressor]]\nset = {{ bits = 2 }}\n{INSTANCE}", "compressor: no target"),
