@@ -27,12 +27,14 @@ from kvverify.kernel.rules import (
     rows,
     sampling,
     softmax,
+    tensor,
+    tensor_explicit,
     volume,
 )
 
 FAMILIES = (
     codes, reed_muller, points, rows, softmax, information, volume, payload, amplitude, quantiser, covering, nets,
-    sampling, instances, comparison, polynomials,
+    sampling, instances, comparison, polynomials, tensor, tensor_explicit,
 )  # fmt: skip
 RULES: dict[str, Rule] = {name: rule for family in FAMILIES for name, rule in family.RULES.items()}
 CLAIMS: dict[str, Callable[[Node], Goal]] = {
@@ -42,4 +44,6 @@ CLAIMS: dict[str, Callable[[Node], Goal]] = {
     **instances.CLAIMS,
     **comparison.CLAIMS,
     **polynomials.CLAIMS,
+    **tensor.CLAIMS,
+    **tensor_explicit.CLAIMS,
 }
