@@ -29,12 +29,13 @@ from kvverify.kernel.rules import (
     softmax,
     tensor,
     tensor_explicit,
+    visual,
     volume,
 )
 
 FAMILIES = (
     codes, reed_muller, points, rows, softmax, information, volume, payload, amplitude, quantiser, covering, nets,
-    sampling, instances, comparison, polynomials, tensor, tensor_explicit,
+    sampling, instances, comparison, polynomials, tensor, tensor_explicit, visual,
 )  # fmt: skip
 RULES: dict[str, Rule] = {name: rule for family in FAMILIES for name, rule in family.RULES.items()}
 CLAIMS: dict[str, Callable[[Node], Goal]] = {
@@ -46,4 +47,5 @@ CLAIMS: dict[str, Callable[[Node], Goal]] = {
     **polynomials.CLAIMS,
     **tensor.CLAIMS,
     **tensor_explicit.CLAIMS,
+    **visual.CLAIMS,
 }
