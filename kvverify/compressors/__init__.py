@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kvverify.compressors.parameters import complete
+from kvverify.compressors.protocol import SOFTMAX
 from kvverify.errors import Incomplete, UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ class Target:
     factory: Callable[..., Any]
     parameters: tuple[Parameter, ...] | None
 
+    @property
+    def attention(self) -> tuple[str, ...]:
+        """The kinds of attention that it answers."""
+        return tuple(getattr(self.factory, "attention", SOFTMAX))
+
     def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All parameters with their values; raises `UsageError` with the legal values for one that is not."""
         return dict(given) if self.parameters is None else complete(self.name, self.parameters, given)
@@ -47,8 +53,12 @@ class Target:
 
         The class of such a cache gets its settings by keyword; every other factory is called with ``settings``.
 
-        Raises `UsageError` for illegal parameters or for something that is neither.
+        Raises `UsageError` for illegal parameters, a kind of attention that it does not answer, or something that is
+        neither.
         """
+        if settings.attention not in self.attention:
+            answers = " and ".join(self.attention)
+            raise UsageError(f"{self.name} does not answer {settings.attention} attention, but {answers}")
         settings = replace(settings, parameters=self.complete(settings.parameters))
         if isinstance(self.factory, type) and _is_cache(self.factory):
             from kvverify.compressors.adapters._update import construct

@@ -13,21 +13,30 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from kvverify.attention.softmax_torch import attend_with_own
+from kvverify.attention.tensor_torch import attend_tensor_with_own
 from kvverify.compressors.parameters import complete
+from kvverify.compressors.protocol import FACTORS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
     from kvverify.compressors.parameters import Parameter, Value
     from kvverify.compressors.protocol import Settings
 
+_ATTEND: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor]] = {
+    "softmax": attend_with_own,
+    "visual": attend_with_own,
+    "tensor": attend_tensor_with_own,
+}
+
 
 class StoredCache(ABC):
     """A cache whose whole state is ``self.state``, tensors by name."""
 
     parameters: ClassVar[tuple[Parameter, ...]] = ()
+    attention: ClassVar[tuple[str, ...]] = tuple(FACTORS)
 
     def __init__(self, settings: Settings) -> None:
         options = complete(settings.compressor, self.parameters, settings.parameters)
@@ -55,7 +64,7 @@ class StoredCache(ABC):
         """Answer every query from the state and its own token: shapes as in `Compressor.attend`."""
         device, scale = self.settings.device, self.settings.scale
         queries, own_keys, own_values = (tensor.to(device) for tensor in (queries, own_keys, own_values))
-        return attend_with_own(queries, *self.read(), own_keys, own_values, scale)
+        return _ATTEND[self.settings.attention](queries, *self.read(), own_keys, own_values, scale)
 
     def append(self, **chunks: Tensor) -> None:
         """Add to the named tensors along the token axis; copies, so that no view keeps the stream alive."""

@@ -4,6 +4,10 @@ Alice's side absorbs the stream and hands out a message; Bob's side is made from
 answers queries. Shapes follow the field: keys and values are ``(batch, kv_heads, tokens, dim)``, queries are
 ``(batch, heads, tokens, dim)`` with ``heads`` a multiple of ``kv_heads`` (grouped queries: query head ``h`` reads key
 head ``h // (heads // kv_heads)``). A score is ``<q, k> * scale``.
+
+Tensor attention has two factors of keys and of values. There ``kv_heads`` counts factor heads: 2h and 2h + 1 hold K1 and
+K2, V1 and V2 of tensor head h; and ``heads`` counts each query head once for either factor, so what goes into `absorb`
+has the shapes above, while `attend` gets and answers queries ``(batch, heads / 2, r, d_k)``.
 """
 
 from __future__ import annotations
@@ -15,6 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
+
+
+FACTORS = {"softmax": 1, "visual": 1, "tensor": 2}
+"""Every kind of attention, and how many factor heads of the stream make one of its heads.
+
+Visual attention is softmax attention over the tokens of a pyramid of maps, which come scale by scale.
+"""
+SOFTMAX = tuple(kind for kind, factors in FACTORS.items() if factors == 1)
+"""The kinds whose answers are a softmax over the cached tokens."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +51,8 @@ class Settings:
     """All that both players know before the secret is drawn (free of charge in the count of bits).
 
     ``parameters`` are the compressor's own settings (``bits``, ``keep``, ...); ``seed`` is public randomness;
-    ``scale`` multiplies the scores; ``dtype`` ("float32", "bfloat16") is what keys and values are fed in.
+    ``scale`` multiplies the scores; ``dtype`` ("float32", "bfloat16") is what keys and values are fed in; ``attention``
+    is one of FACTORS.
     """
 
     compressor: str
@@ -48,11 +62,25 @@ class Settings:
     dtype: str = "float32"
     device: str = "cpu"
     seed: int = 0
+    attention: str = "softmax"
+
+    @property
+    def factors(self) -> int:
+        """Factor heads of the stream that make one head of this attention."""
+        return FACTORS[self.attention]
+
+    @property
+    def answer_heads(self) -> int:
+        """Heads of the queries that `Compressor.attend` gets, and of its answers."""
+        return self.shape.heads // self.factors
 
 
 @runtime_checkable
 class Compressor(Protocol):
-    """One attention layer's compressed cache; a factory ``f(settings)`` of it is what the command line names."""
+    """One attention layer's compressed cache; a factory ``f(settings)`` of it is what the command line names.
+
+    A factory's attribute ``attention`` names the kinds that it answers, unless these are SOFTMAX.
+    """
 
     def absorb(self, queries: Tensor | None, keys: Tensor, values: Tensor) -> None:
         """Take the next chunk: ``(batch, heads, t, d_k)``, ``(batch, kv_heads, t, d_k)``, ``(..., t, d_v)``."""
@@ -67,8 +95,9 @@ class Compressor(Protocol):
         """Answer a batch of *independent* queries from the state at the cut, each with its own token appended.
 
         ``queries`` is ``(batch, heads, r, d_k)``, ``own_keys`` ``(batch, kv_heads, r, d_k)``, ``own_values``
-        ``(batch, kv_heads, r, d_v)``: query j sees the cached tokens and own token j, no other own token.
-        Returns ``(batch, heads, r, d_v)``. Must not change the state: asked twice, it answers the same.
+        ``(batch, kv_heads, r, d_v)``: query j sees the cached tokens and own token j, no other own token. Under tensor
+        attention there are ``heads / 2`` of them, and the own token makes pairs with every cached one and with itself.
+        Returns ``(batch, heads, r, d_v)``, ``heads`` as in ``queries``. Must not change the state: asked twice, it answers the same.
         """
 
 

@@ -32,6 +32,7 @@ def selftest(
     shape: Shape = SHAPE,
     dtype: str = "float32",
     device: str = "cpu",
+    attention: str = "softmax",
 ) -> None:
     """Feed, send, answer on both sides; raises AssertionError that says what does not hold.
 
@@ -39,14 +40,17 @@ def selftest(
     """
     name = getattr(factory, "__name__", "compressor")
     make = factory if isinstance(factory, Target) else Target(name, factory, getattr(factory, "parameters", None))
-    settings = Settings(make.name, shape, parameters or {}, scale=shape.key_dim**-0.5, dtype=dtype, device=device)
+    settings = Settings(
+        make.name, shape, parameters or {}, shape.key_dim**-0.5, dtype=dtype, device=device, attention=attention
+    )
     alice = make(settings)
     for chunk, tokens in enumerate((128, 56, 8, 1)):
         alice.absorb(*stream(shape, tokens, dtype, seed=chunk))
-    question = stream(shape, 9, dtype, seed=99)
+    queries, *own = stream(shape, 9, dtype, seed=99)
+    question = (queries[:, : settings.answer_heads], *own)
     sent = wire.encode(alice.message(), wire.allowed(alice))
     answers = alice.attend(*question)
-    expected = (shape.batch, shape.heads, 9, shape.value_dim)
+    expected = (shape.batch, settings.answer_heads, 9, shape.value_dim)
     assert tuple(answers.shape) == expected, f"answers have shape {tuple(answers.shape)}, not {expected}"
     assert bool(answers.isfinite().all()), "some answer is not a finite number"
     assert torch.equal(alice.attend(*question), answers), "asked twice, it answers differently"

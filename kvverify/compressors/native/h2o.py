@@ -8,6 +8,7 @@ import torch
 
 from kvverify.compressors.base import StoredCache
 from kvverify.compressors.parameters import integer
+from kvverify.compressors.protocol import SOFTMAX
 from kvverify.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class H2o(StoredCache):
     State bits of a head, n tokens in F-bit scalars: (F (d_k + d_v) + 32) min(n, heavy + recent).
     """
 
+    attention = SOFTMAX  # their votes are weights of tokens, not of pairs
     parameters = (integer("heavy", 256, 1, 1 << 24), integer("recent", 256, 1, 1 << 24))
 
     def absorb(self, queries: Tensor | None, keys: Tensor, values: Tensor) -> None:

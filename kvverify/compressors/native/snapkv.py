@@ -9,6 +9,7 @@ from torch.nn.functional import avg_pool1d, max_pool1d
 
 from kvverify.compressors.base import StoredCache
 from kvverify.compressors.parameters import choice, integer
+from kvverify.compressors.protocol import SOFTMAX
 from kvverify.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class SnapKv(StoredCache):
     + t).
     """
 
+    attention = SOFTMAX  # their votes are weights of tokens, not of pairs
     parameters = (
         integer("keep", 480, 1, 1 << 24),
         integer("window", 32, 1, 1 << 16),
