@@ -10,7 +10,7 @@ import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kvverify.audit import landlock, namespaces, seccomp
+from kvverify.audit import capabilities, landlock, namespaces, seccomp
 
 KINDS = ("landlock", "namespaces", "none")
 
@@ -30,21 +30,23 @@ class Cell:
 def confine(cell: Cell) -> tuple[str, str]:
     """Enter the cell for good. Returns the isolation in force (landlock, namespaces, none) and how it is made.
 
-    ``cell.isolation`` is one kind, or "strongest". Raises OSError where a kind that was asked for cannot be had.
+    ``cell.isolation`` is one kind, or "strongest": Landlock inside of namespaces where both can be had (then called
+    landlock), else the one that can. Raises OSError where a kind that was asked for cannot be had.
     """
     _limits(cell.memory_bytes)
     if cell.isolation == "none":
         return "none", "no isolation was asked for"
-    ways: dict[str, Callable[[], str]] = {"landlock": lambda: _landlock(cell), "namespaces": lambda: _namespaces(cell)}
+    ways: dict[str, Callable[[Cell], str]] = {"namespaces": _namespaces, "landlock": _landlock}
     if cell.isolation != "strongest":
-        return cell.isolation, ways[cell.isolation]()
-    refused = []
-    for kind, enter in ways.items():
+        return cell.isolation, ways[cell.isolation](cell) + _rest()
+    kind, entered, refused = "none", [], []
+    for name, enter in ways.items():  # a process in a Landlock domain cannot mount: namespaces first
         try:
-            return kind, enter()
+            entered.append(enter(cell))
+            kind = name
         except OSError as error:
-            refused.append(f"{kind}: {error.strerror}")
-    return "none", "; ".join(refused)
+            refused.append(f"{name}: {error.strerror}")
+    return (kind, " in ".join(reversed(entered)) + _rest()) if entered else (kind, "; ".join(refused))
 
 
 def _limits(memory_bytes: int) -> None:
@@ -66,15 +68,17 @@ def _landlock(cell: Cell) -> str:
             {f"/proc/{os.getpid()}": landlock.READ, cell.scratch: everything},
         ]
     )
-    return f"Landlock ABI {version}" + _filter()
+    return f"Landlock ABI {version}"
 
 
 def _namespaces(cell: Cell) -> str:
     namespaces.lock(cell.scratch)
-    return "mount, network and IPC namespaces" + _filter()
+    return "mount, network and IPC namespaces"
 
 
-def _filter() -> str:
+def _rest() -> str:
+    """Capabilities given up and, where this machine's calls are known, the filter."""
+    capabilities.drop()
     if not seccomp.available():
         return ", no system call filter on this machine"
     try:
