@@ -29,6 +29,7 @@ from kvverify.crosscheck import (
     rows,
     sampling,
     statement,
+    tensor_attention,
 )
 from kvverify.crosscheck.facts import Rule
 from kvverify.crosscheck.goal import Contrary, Fact, Goal, must
@@ -52,6 +53,7 @@ RULES: dict[str, Rule] = {
     **instances.RULES,
     **comparison.RULES,
     **polynomials.RULES,
+    **tensor_attention.RULES,
 }
 CLAIMS: dict[str, Callable[[Node], Goal]] = {
     **dict.fromkeys(statement.CLAIMS, statement.read),
@@ -60,6 +62,7 @@ CLAIMS: dict[str, Callable[[Node], Goal]] = {
     **instances.CLAIMS,
     **comparison.CLAIMS,
     **polynomials.CLAIMS,
+    **tensor_attention.CLAIMS,
 }
 
 

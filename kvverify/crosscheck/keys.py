@@ -20,7 +20,15 @@ _PAIRS = 1 << 30  # 64-bit words of a union's rows, or products of a Gram matrix
 
 
 def linear_code(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Keys:
-    """The whole weight distribution, by a transform of the columns; through the dual where the code is too large."""
+    """A linear code's words as keys."""
+    return sign_keys(case, *linear_words(given, gives))
+
+
+def linear_words(given: Node, gives: Node) -> tuple[int, int, dict[int, int]]:
+    """The whole weight distribution, by a transform of the columns; through the dual where the code is too large.
+
+    Number and length of the words, and how many have each weight above 0.
+    """
     fields(given, "given", {"generator"}, {"parity"})
     stated = _counts(gives, "weights")
     generator = _bits(given["generator"], "generator")
@@ -41,7 +49,7 @@ def linear_code(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> 
     for weight in sorted(found.keys() | stated.keys()):
         left, right = found.get(weight, 0), stated.get(weight, 0)
         must(left == right, f"{left} codewords have weight {weight}, stated are {right}")
-    return sign_keys(case, 1 << k, length, found)
+    return 1 << k, length, found
 
 
 def coset_union(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Keys:
@@ -66,14 +74,19 @@ def coset_union(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> 
 
 
 def hypercube(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Keys:
-    """All sign vectors: distances are counted by (1 + x)^d."""
+    """All sign vectors as keys."""
+    return sign_keys(case, *all_words(given, gives))
+
+
+def all_words(given: Node, gives: Node) -> tuple[int, int, dict[int, int]]:
+    """All words of a length: distances are counted by (1 + x)^d."""
     dimension = integer(fields(given, "given", {"dimension"})["dimension"], "dimension")
     size = integer(fields(gives, "gives", {"size"})["size"], "size")
     must(dimension >= 1, "dimension >= 1")
     within(dimension <= _LENGTH, f"dimension above {_LENGTH}")
     numbers = (fmpz_poly([1, 1]) ** dimension).coeffs()
     must(size == sum(map(int, numbers)), "size = sum of the binomials")
-    return sign_keys(case, size, dimension, {w: int(n) for w, n in enumerate(numbers) if w})
+    return size, dimension, {w: int(n) for w, n in enumerate(numbers) if w}
 
 
 def explicit_keys(case: Case, uses: dict[str, Fact], given: Node, gives: Node) -> Keys:
