@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 from math import floor
 from typing import Any
 
@@ -30,8 +31,9 @@ def at(tokens: int, max_logit: int | Fraction, **changes: Any) -> Problem:
     return Problem(tokens=tokens, max_logit=Fraction(max_logit), **{**HEAD, **changes})
 
 
+@cache
 def proved(problem: Problem, method: str | None = None) -> Bound:
-    """The bound, its certificate checked anew and compared with what is said of it."""
+    """The bound, its certificate checked anew and compared with what is said of it; found once for all tests."""
     bound = best_bound(problem, method=method)
     assert (bound.certificate is None) == (bound.bits == 0) == (bound.reason is not None)
     if bound.certificate is not None:

@@ -166,7 +166,7 @@ def _least_false(tree: Node, number: Number, sign: int, folder: Path) -> str | N
     def false(power: int) -> bool:
         text = str(number.value + sign * Fraction(2) ** -power)
         try:
-            return first_false(number.replaced(tree, text), folder) is not None
+            return first_false(number.put(tree, text), folder) is not None
         except TooLarge:
             return False
 
