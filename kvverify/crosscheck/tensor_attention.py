@@ -176,7 +176,7 @@ class Patterns(Goal):
     """How many patterns a product column has."""
 
     tokens: int
-    values: str
+    form: str
     reachable: int
 
     def met_by(self, last: Fact) -> None:
@@ -233,8 +233,8 @@ def tensor_patterns(case: Case, uses: dict[str, Fact], given: Node, gives: Node)
     fields(given, "given", set())
     goal, n = case.about(Patterns), case.about(Patterns).tokens
     stated = integer(fields(gives, "gives", {"reachable"})["reachable"], "reachable")
-    within(n <= _LARGEST[goal.values], f"patterns of {n} tokens")
-    if goal.values == "binary":  # a pattern other than 0 has one row other than 0, and some rows that are it
+    within(n <= _LARGEST[goal.form], f"patterns of {n} tokens")
+    if goal.form == "binary":  # a pattern other than 0 has one row other than 0, and some rows that are it
         must(stated == 1 + (2**n - 1) * (2**n - 1), "one pattern of zeros, and one for each two subsets not empty")
         return Count(stated)
     found = _explained(n)
@@ -303,11 +303,9 @@ def identity(node: Node) -> Identity:
 
 def patterns(node: Node) -> Patterns:
     """A statement about patterns. Raises Malformed."""
-    fields(node, "statement", {"claim", "tokens", "values", "reachable"})
-    found = Patterns(
-        integer(node["tokens"], "tokens"), text(node["values"], "values"), integer(node["reachable"], "it")
-    )
-    _require(found.tokens >= 1 and found.values in _LARGEST, "tokens or values")
+    fields(node, "statement", {"claim", "tokens", "form", "reachable"})
+    found = Patterns(integer(node["tokens"], "tokens"), text(node["form"], "form"), integer(node["reachable"], "it"))
+    _require(found.tokens >= 1 and found.form in _LARGEST, "tokens or form")
     return found
 
 

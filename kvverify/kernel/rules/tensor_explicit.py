@@ -79,17 +79,17 @@ class Count(Fact):
 class TensorPatterns(Goal):
     """Exactly ``reachable`` of the 2^(tokens^2) patterns of 0 and 1 occur as a column of V1 * V2.
 
-    ``values`` binary: entries of V1 and V2 are 0 or 1, the pattern is the column. threshold: entries are real, the
+    ``form`` binary: entries of V1 and V2 are 0 or 1, the pattern is the column. threshold: entries are real, the
     pattern says which products are at least theta, any one theta > 0.
     """
 
     tokens: int
-    values: str
+    form: str
     reachable: int
 
     def said(self) -> str:
         """The number, and what it is out of."""
-        kind = "0/1 entries" if self.values == "binary" else "real entries and a threshold"
+        kind = "0/1 entries" if self.form == "binary" else "real entries and a threshold"
         return (
             f"{self.reachable} of 2^{self.tokens**2} patterns of a column of V1 * V2 over {self.tokens} tokens: {kind}"
         )
@@ -224,11 +224,11 @@ def tensor_patterns(context: Context, uses: dict[str, Fact], given: Node, gives:
     stated = integer(fields(gives, "gives", {"reachable"})["reachable"], "reachable")
     goal = context.about(TensorPatterns)
     n = goal.tokens
-    if n > PATTERNS[goal.values]:
-        raise OverLimit(f"limit: patterns of more than {PATTERNS[goal.values]} tokens ({goal.values})")
-    context.charge(1 << (2 * n + 8 if goal.values == "binary" else 6 * n))
+    if n > PATTERNS[goal.form]:
+        raise OverLimit(f"limit: patterns of more than {PATTERNS[goal.form]} tokens ({goal.form})")
+    context.charge(1 << (2 * n + 8 if goal.form == "binary" else 6 * n))
     subsets = range(1 << n)
-    if goal.values == "binary":
+    if goal.form == "binary":
         found = {tuple(b if a >> i & 1 else 0 for i in range(n)) for a in subsets for b in subsets}
     else:
         found = {rows for a in subsets for b in subsets for rows in _split(n, a, b)}
@@ -271,12 +271,12 @@ def identity(node: Node) -> Goal:
 
 def patterns(node: Node) -> Goal:
     """Read a statement about patterns of product columns. Raises Malformed."""
-    fields(node, "statement", {"claim", "tokens", "values", "reachable"})
+    fields(node, "statement", {"claim", "tokens", "form", "reachable"})
     tokens, reachable = (integer(node[name], f"statement.{name}") for name in ("tokens", "reachable"))
-    values = text(node["values"], "statement.values")
+    form = text(node["form"], "statement.form")
     _require(tokens >= 1, "at least one token")
-    _require(values in PATTERNS, f"values {' or '.join(PATTERNS)}")
-    return TensorPatterns(tokens, values, reachable)
+    _require(form in PATTERNS, f"form {' or '.join(PATTERNS)}")
+    return TensorPatterns(tokens, form, reachable)
 
 
 def _rows(value: object, where: str) -> Rows:
