@@ -30,6 +30,7 @@ from kvverify.crosscheck import (
     sampling,
     statement,
     tensor_attention,
+    visual,
 )
 from kvverify.crosscheck.facts import Rule
 from kvverify.crosscheck.goal import Contrary, Fact, Goal, must
@@ -54,6 +55,7 @@ RULES: dict[str, Rule] = {
     **comparison.RULES,
     **polynomials.RULES,
     **tensor_attention.RULES,
+    **visual.RULES,
 }
 CLAIMS: dict[str, Callable[[Node], Goal]] = {
     **dict.fromkeys(statement.CLAIMS, statement.read),
@@ -63,6 +65,7 @@ CLAIMS: dict[str, Callable[[Node], Goal]] = {
     **comparison.CLAIMS,
     **polynomials.CLAIMS,
     **tensor_attention.CLAIMS,
+    **visual.CLAIMS,
 }
 
 
