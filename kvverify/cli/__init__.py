@@ -12,7 +12,7 @@ import typer
 from typer import TyperException
 
 from kvverify import __version__
-from kvverify.cli import audit, bound, capture, check, claims, cover, explain, export, lemmas, map, start, sweep
+from kvverify.cli import audit, bound, capture, check, claims, cover, explain, export, lemmas, map, report, start, sweep
 from kvverify.cli.output import close_output, fail, say, show
 from kvverify.errors import Incomplete, UsageError
 
@@ -90,6 +90,7 @@ app.command()(lemmas.lemmas)
 app.command()(audit.audit)
 app.command()(audit.replay)
 app.command()(sweep.sweep)
+app.command()(report.report)
 app.command()(capture.capture)
 app.command("map")(map.draw_map)
 app.command()(start.quickstart)

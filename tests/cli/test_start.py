@@ -24,7 +24,7 @@ from tests.conftest import needs
 
 COMMANDS = [
     "audit", "bound", "capture", "certify", "check", "claims", "cover", "explain", "export", "lemmas", "map",
-    "new-compressor", "quickstart", "replay", "sweep",
+    "new-compressor", "quickstart", "replay", "report", "sweep",
 ]  # fmt: skip
 
 
