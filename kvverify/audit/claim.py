@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kvverify.audit.verdict import Claim, Floor
-from kvverify.bounds import best_bound
+from kvverify.bounds import Bound, best_bound
+from kvverify.bounds.given import given_bound
+from kvverify.bounds.witness import write_bound
 from kvverify.errors import UsageError
-from kvverify.kernel.document import write
 from kvverify.problem import Problem, number
 
 if TYPE_CHECKING:
@@ -65,19 +66,25 @@ class Against:
     """Finds the bound to set against a claim, and keeps its certificate until it is asked for."""
 
     instance: HardInstance
-    certificate: dict[str, Any] | None = field(default=None, init=False)
+    found: Bound | None = field(default=None, init=False)
 
     def __call__(self, claim: Claim) -> Floor | None:
         """The best bound that the kernel accepts for the claimed tolerance and failure; None without one."""
-        found = best_bound(problem(self.instance, claim))
-        self.certificate = found.certificate
-        return None if found.certificate is None else Floor(int(found.bits), str(found.certificate["digest"]))
+        one, asked = self.instance, problem(self.instance, claim)
+        if one.budget == "class":
+            found, streams = best_bound(asked), 1
+        else:  # a claim about given keys, each stream on its own
+            found, streams = given_bound(one, asked), one.kv_heads * one.layers
+        self.found = found
+        bits = int(found.bits) * streams
+        return None if found.certificate is None else Floor(bits, str(found.certificate["digest"]))
 
     def save(self, folder: Path) -> str:
-        """Write the certificate; returns its path."""
-        assert self.certificate is not None
-        path = folder / f"floor-{str(self.certificate['digest'])[:16]}.json"
-        write(path, self.certificate)
+        """Write the certificate, and the files that it refers to; returns its path."""
+        assert self.found is not None
+        assert self.found.certificate is not None
+        path = folder / f"floor-{str(self.found.certificate['digest'])[:16]}.json"
+        write_bound(path, self.found)
         return str(path)
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 
 from kvverify.bounds import instance_bound
-from kvverify.bounds.playable import playable
+from kvverify.bounds.given import random_keys, search_instance
+from kvverify.bounds.key_files import open_tensors
+from kvverify.bounds.playable import played
 from kvverify.bounds.search import INSTANCE_LOGIT
-from kvverify.errors import UsageError
+from kvverify.errors import Incomplete, UsageError
 from kvverify.instances.hard import HardInstance
-from kvverify.instances.layout import from_certificate
+from kvverify.instances.layout import MAX_SCALARS, from_certificate
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ class InstanceOptions:
     kv_heads: int | None = None
     layers: int | None = None
     max_logit: Fraction | None = None
+    keys: Path | None = None
+    layer: int | None = None
+    head: int | None = None
+    query_head: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ def make_instance(options: InstanceOptions) -> HardInstance:
         {field.name for field in fields(options) if getattr(options, field.name) is not None}, options.instance
     )
     if options.certificate is not None:
-        return from_certificate(playable(options.certificate))
+        return played(options.certificate)
     return KINDS[options.instance or FIRST].make(options)
 
 
@@ -81,9 +87,49 @@ def _hard(options: InstanceOptions) -> HardInstance:
     return from_certificate(found.certificate)
 
 
+def _crowded(options: InstanceOptions) -> HardInstance:
+    """Random unit keys, as many as are asked for, certified as given keys."""
+    assert options.tokens is not None
+    assert options.head_dim is not None
+    keys = random_keys(options.tokens, options.head_dim)
+    found = search_instance(keys, value_dim=options.value_dim, max_logit=options.max_logit)
+    return _streams(replace(found, in_order=False, kind="crowded"), options)
+
+
+def _captured(options: InstanceOptions) -> HardInstance:
+    """One head of a file that ``kvverify capture`` wrote, read by queries found here or by recorded ones."""
+    assert options.keys is not None
+    file = open_tensors(options.keys)
+    keys, queries = file.tensor(options.layer, options.head).values, None
+    if options.query_head is not None:
+        if options.layer is None or options.head is None:
+            raise UsageError(f"query-head: {options.query_head} given; --layer and --head are needed beside it")
+        group = file.heads(options.layer, "queries") // file.heads(options.layer, "keys")
+        if options.query_head // group != options.head:
+            first = options.head * group
+            readers = f"{first} to {first + group - 1}"
+            raise UsageError(f"query-head: {options.query_head} given, KV head {options.head} is read by {readers}")
+        queries = file.tensor(options.layer, options.query_head, "queries").values
+    return _streams(search_instance(keys, queries, value_dim=options.value_dim, max_logit=options.max_logit), options)
+
+
+def _streams(one: HardInstance, options: InstanceOptions) -> HardInstance:
+    """The instance in every head of every layer: secrets are independent, so that their bits add up."""
+    heads, layers = options.kv_heads or 1, options.layers or 1
+    if (scalars := one.tokens * one.value_dim * heads * layers) > MAX_SCALARS:
+        raise Incomplete(
+            f"a game of {one.tokens} tokens would hold {scalars} scalars, at most {MAX_SCALARS} are played"
+        )
+    bits = one.state_bits_at_least * heads * layers
+    return replace(one, kv_heads=heads, layers=layers, state_bits_at_least=bits)
+
+
 FIRST = "hard"
 """The kind where none is named."""
+_STREAMS = ("value_dim", "kv_heads", "layers", "max_logit")
 KINDS = {
-    "hard": Kind(_hard, ("tokens", "head_dim"), ("value_dim", "kv_heads", "layers", "max_logit")),
+    "hard": Kind(_hard, ("tokens", "head_dim"), _STREAMS),
+    "crowded": Kind(_crowded, ("tokens", "head_dim"), _STREAMS),
+    "captured": Kind(_captured, ("keys",), ("layer", "head", "query_head", *_STREAMS)),
 }
 """Every kind by its name."""

@@ -84,6 +84,7 @@ class Report:
     def _instance(self) -> dict[str, Any]:
         game, one = self.game, self.game.instance
         return {
+            "kind": one.kind, "budget": one.budget, "tokens_that_carry_values": one.carriers,
             "tokens": one.tokens, "key_dim": one.key_dim, "value_dim": one.value_dim, "kv_heads": one.kv_heads,
             "heads": one.kv_heads * game.group, "layers": one.layers, "inputs": one.inputs,
             "max_logit": str(one.max_logit), "tolerance": None if one.tolerance is None else str(one.tolerance),

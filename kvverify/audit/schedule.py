@@ -13,7 +13,8 @@ def parse(text: str, tokens: int) -> tuple[int, ...]:
         times, _, length = amount.rpartition("x") if kind == "chunk" and "x" in amount else ("1", "", amount)
         counts = [int(number) if number.isascii() and number.isdigit() else 0 for number in (times, length)]
         if kind not in ("prefill", "step", "chunk") or min(counts) < 1 or max(counts) > tokens:
-            raise UsageError(f"schedule {part!r}: expected decode, or prefill:N, step:N or chunk:NxM of {tokens} tokens in all")
+            words = "decode, or prefill:N, step:N or chunk:NxM"
+            raise UsageError(f"schedule {part!r}: expected {words} of {tokens} tokens in all")
         chunks += [1] * counts[1] if kind == "step" else [counts[1]] * counts[0]
         if sum(chunks) > tokens:
             break

@@ -61,7 +61,12 @@ class TensorFile:
 
         Raises UsageError where there is none or it holds no finite floats, Incomplete where it is too large.
         """
-        name = self._chosen(layer, kind)
+        return self.named(self._chosen(layer, kind), head, kind)
+
+    def named(self, name: str, head: int | None, kind: str = "keys") -> KeyTensor:
+        """The same, of the tensor of that name."""
+        if name not in self.header:
+            raise UsageError(f"{self.path}: there is no tensor {name!r}")
         shape, dtype = _shape(self.path, name, self.header[name]), self.header[name].get("dtype")
         if dtype not in _FORMATS:
             raise UsageError(f"{self.path}: {name} is {dtype}; {kind} are one of {', '.join(_FORMATS)}")
@@ -146,12 +151,25 @@ def read_keys(path: Path, layer: int | None, head: int | None) -> KeyTensor:
 
 def safetensors(tensors: dict[str, np.ndarray]) -> bytes:
     """The bytes of a safetensors file of float32 matrices."""
+    return _file({name: ("F32", array.shape, array.astype("<f4").tobytes()) for name, array in tensors.items()})
+
+
+def bf16_matrix(values: np.ndarray) -> tuple[KeyTensor, bytes]:
+    """Keys (tokens, dim) that are exact in bf16 as the one matrix of a file, named by its content; and its bytes."""
+    raw = (values.astype("<f4").view("<u4") >> 16).astype("<u2").tobytes()
+    data = _file({"keys": ("BF16", values.shape, raw)})
+    sha256 = hashlib.sha256(data).hexdigest()
+    reference = {"name": f"keys-{sha256[:16]}.safetensors", "sha256": sha256, "tensor": "keys"}
+    return KeyTensor(values, "BF16", reference, Path()), data
+
+
+def _file(tensors: dict[str, tuple[str, tuple[int, ...], bytes]]) -> bytes:
+    """A safetensors file of (dtype, shape, bytes) by name."""
     header: dict[str, Any] = {}
     parts: list[bytes] = []
     start = 0
-    for name, array in sorted(tensors.items()):
-        raw = np.ascontiguousarray(array, "<f4").tobytes()
-        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [start, start + len(raw)]}
+    for name, (dtype, shape, raw) in sorted(tensors.items()):
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, start + len(raw)]}
         parts.append(raw)
         start += len(raw)
     text = json.dumps(header, separators=(",", ":")).encode()

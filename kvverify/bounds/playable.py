@@ -8,12 +8,14 @@ from typing import Any
 
 from kvverify.bounds.candidate import Candidate
 from kvverify.bounds.certificate import build
+from kvverify.bounds.given import given_instance
 from kvverify.bounds.search import QUERY_BITS
 from kvverify.codes.base import SignKeys
 from kvverify.codes.counted_reed_muller import counted
 from kvverify.codes.hypercube import Hypercube
 from kvverify.errors import Incomplete, UsageError
-from kvverify.instances.layout import accepted
+from kvverify.instances.hard import HardInstance
+from kvverify.instances.layout import accepted, from_certificate
 from kvverify.kernel.check import Verdict, check
 from kvverify.kernel.document import Step
 from kvverify.problem import Problem
@@ -63,6 +65,16 @@ class StatedKeys(SignKeys):
         return {"rule": self.stated.rule, "given": self.stated.given, "gives": self.stated.gives}
 
 
+def played(source: str | os.PathLike[str] | dict[str, Any]) -> HardInstance:
+    """The instance that a game about a VALID certificate plays: on sign keys, or on the keys of a file.
+
+    Raises as ``playable`` and ``given.given_instance`` do.
+    """
+    if not isinstance(source, dict) and accepted(source)[1].keys is not None:
+        return given_instance(source)
+    return from_certificate(playable(source))
+
+
 def playable(source: str | os.PathLike[str] | dict[str, Any]) -> dict[str, Any]:
     """The volume-rule certificate on the keys of a VALID certificate, for the class of its statement.
 
@@ -75,7 +87,7 @@ def playable(source: str | os.PathLike[str] | dict[str, Any]) -> dict[str, Any]:
     keys = next((rules[rule] for rule in _SIGN_RULES if rule in rules), None)
     if keys is None or "budget" not in rules:
         raise UsageError(
-            f"an audit plays certificates on sign keys, this one is by {', '.join(rules)}; "
+            f"an audit plays certificates on sign keys or on a file's keys, this one is by {', '.join(rules)}; "
             "give --tokens and --head-dim, and the audit makes its own"
         )
     problem = Problem(

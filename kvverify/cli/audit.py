@@ -16,8 +16,12 @@ _AUDIT = ("an audit", "audit", "torch", "scipy")
 
 def audit(
     target: Annotated[str, typer.Argument(help="A built-in name, module:name or path/file.py:name.")],
-    instance: Annotated[str | None, typer.Option(help="The kind of instance: hard.")] = None,
+    instance: Annotated[str | None, typer.Option(help="The kind of instance: hard, crowded or captured.")] = None,
     certificate: Annotated[Path | None, typer.Option(help="Play the instance of this certificate.")] = None,
+    keys: Annotated[Path | None, typer.Option(help="The file of captured keys.")] = None,
+    layer: Annotated[int | None, typer.Option(help="Layer of the captured keys.")] = None,
+    head: Annotated[int | None, typer.Option(help="KV head of the captured keys.")] = None,
+    query_head: Annotated[int | None, typer.Option(help="Read by the recorded queries of this query head.")] = None,
     tokens: Annotated[str | None, typer.Option(help="Cached tokens, where no certificate is given.")] = None,
     head_dim: HeadDim = None, value_dim: Dim = None,
     kv_heads: Annotated[str | None, typer.Option(help="KV heads, each with a secret of its own (1).")] = None,
@@ -25,7 +29,7 @@ def audit(
     layers: Annotated[str | None, typer.Option(help="Layers, each with secrets of its own (1).")] = None,
     max_logit: Annotated[str | None, typer.Option(help="Largest logit of a query (24).")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="A setting of its own: name=value.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="Feeding: decode, or prefill:1792,step:256, chunk:8x256.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="Feeding: decode, or prefill:448,step:64, chunk:8x64.")] = None,
     payload: Annotated[str, typer.Option(help="The secret: continuous or discrete.")] = "continuous",
     alphabet: Annotated[str, typer.Option(help="Levels of a discrete secret.")] = "2",
     dtype: Annotated[str, typer.Option(help="Dtype that is fed: bfloat16 or float32.")] = "bfloat16",
@@ -51,7 +55,7 @@ def audit(
         AuditRequest(
             target=target,
             instance=InstanceOptions(
-                instance=instance, certificate=certificate,
+                instance=instance, certificate=certificate, keys=keys, layer=layer, head=head, query_head=query_head,
                 tokens=maybe_count(tokens, "tokens"), head_dim=maybe_count(head_dim, "head-dim"),
                 value_dim=maybe_count(value_dim, "value-dim"), kv_heads=maybe_count(kv_heads, "kv-heads"),
                 layers=maybe_count(layers, "layers"),

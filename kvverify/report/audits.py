@@ -12,7 +12,7 @@ def audit_text(answer: Mapping[str, Any]) -> str:
     """What is stored, what came back, and the flags of one game (the object of ``audit --json``)."""
     one = answer["instance"]
     head = (
-        f"{answer['compressor']} {_settings(answer)}on {one['tokens']} tokens, keys of {one['key_dim']}, values of "
+        f"{answer['compressor']} {_settings(answer)}on {_tokens(one)}, keys of {one['key_dim']}, values of "
         f"{one['value_dim']}, {one['kv_heads']} KV head(s), {one['payload']} secret, logits to {one['max_logit']}"
     )
     lines = [f"{head}, fed as {answer['schedule']}." if answer["schedule"] else f"{head}."]
@@ -68,6 +68,14 @@ def _claim(claim: Mapping[str, Any], tokens: int) -> list[str]:
             f"    surely off: {claim['missed_reads']} reads, so a share of at least {share} at 99.9% confidence"
         )
     return lines
+
+
+def _tokens(one: Mapping[str, Any]) -> str:
+    kind = "" if one["kind"] == "hard" else f"{one['kind']} "
+    some = (
+        "" if one["tokens_that_carry_values"] == one["tokens"] else f" ({one['tokens_that_carry_values']} with a value)"
+    )
+    return f"{one['tokens']} {kind}tokens{some}"
 
 
 def _settings(answer: Mapping[str, Any]) -> str:

@@ -37,7 +37,8 @@ class Job:
         """The audit in a line, as it was written."""
         asked = self.request
         chosen = " ".join(f"{name}={value}" for name, value in asked["settings"].items())
-        shape = asked["certificate"] or f"{asked['tokens']} tokens, head-dim {asked['head_dim']}"
+        shape = asked["certificate"] or asked["keys"] or f"{asked['tokens']} tokens, head-dim {asked['head_dim']}"
+        shape = f"{asked['instance']}, {shape}" if asked["instance"] else shape
         secret = "fresh secret" if asked["seed"] is None else f"seed {asked['seed']}"
         return f"{asked['target']}{' ' if chosen else ''}{chosen}, {shape}, {secret}"
 
@@ -62,8 +63,9 @@ def read_plan(path: Path) -> tuple[Job, ...]:
         raise UsageError(f"{path}: {error}") from None
     digests = {name: _digest(path.parent / name) for name in {n for job in found.values() for n in _files(job.request)}}
     for job in found.values():
-        if (certificate := job.request["certificate"]) is not None and digests[certificate] is None:
-            raise UsageError(f"{path}: instance.certificate: {certificate} given, which is no file")
+        for name in _INSTANCE_FILES:
+            if (file := job.request[name]) is not None and digests[file] is None:
+                raise UsageError(f"{path}: instance.{name}: {file} given, which is no file")
     return tuple(_with_files(job, digests) for job in found.values())
 
 
@@ -97,8 +99,9 @@ def _files(request: Mapping[str, Any]) -> Iterator[str]:
     place, _, _ = request["target"].rpartition(":")
     if place.endswith(".py"):
         yield place
-    if request["certificate"] is not None:
-        yield request["certificate"]
+    for name in _INSTANCE_FILES:
+        if request[name] is not None:
+            yield request[name]
 
 
 def _digest(path: Path) -> str | None:
@@ -186,6 +189,8 @@ _DEFAULTS = {
 }  # fmt: skip
 _INSTANCE = {
     "instance": _word, "certificate": _word, "tokens": _count, "head-dim": _count, "value-dim": _count,
-    "kv-heads": _count, "heads": _count, "layers": _count, "max-logit": _number,
+    "kv-heads": _count, "heads": _count, "layers": _count, "max-logit": _number, "keys": _word, "layer": _integer,
+    "head": _integer, "query-head": _integer,
 }  # fmt: skip
+_INSTANCE_FILES = ("certificate", "keys")
 _FILE = {"audit": _AUDIT, "compressor": {"target": _word, "set": {"*": _plain}, **_AUDIT}, "instance": _INSTANCE}

@@ -114,8 +114,10 @@ def _asked(job: Job, evidence: Path) -> AuditRequest:
         target=f"{job.folder / place}:{name}" if place.endswith(".py") else one["target"],
         instance=InstanceOptions(
             certificate=None if one["certificate"] is None else job.folder / one["certificate"],
+            keys=None if one["keys"] is None else job.folder / one["keys"],
             max_logit=None if one["max_logit"] is None else Fraction(one["max_logit"]),
             **{name: one[name] for name in ("instance", "tokens", "head_dim", "value_dim", "kv_heads", "layers")},
+            **{name: one[name] for name in ("layer", "head", "query_head")},
         ),
         heads=one["heads"],
         settings=[f"{name}={value}" for name, value in one["settings"].items()],

@@ -93,7 +93,8 @@ def test_what_was_played_is_printed(dense: Done) -> None:
     instance = dense.json["instance"]
     certificate = instance.pop("certificate")
     assert instance == {
-        "tokens": 64, "key_dim": 16, "value_dim": 16, "kv_heads": 1, "heads": 1, "layers": 1, "inputs": "real",
+        "kind": "hard", "budget": "class", "tokens_that_carry_values": 64, "tokens": 64, "key_dim": 16,
+        "value_dim": 16, "kv_heads": 1, "heads": 1, "layers": 1, "inputs": "real",
         "max_logit": "24", "tolerance": "1/100", "failure": "1/10", "payload": "continuous", "alphabet": None,
     }  # fmt: skip
     found = instance_bound(64, 16)
@@ -244,7 +245,18 @@ WRONG: list[tuple[tuple[str, ...], int, str]] = [
     (("audit", "dense", *SHAPE, "--claim", "tolerance=1/2,failure=0", "--output", "no"), 2, "output: no is no folder"),
     (("audit", "dense", *SHAPE, "--kv-heads", "2", "--heads", "3"), 2, "a multiple of the 2 KV heads is needed"),
     (("audit", "dense", *SHAPE, "--schedule", "prefill:63"), 2, "does not sum to 64 tokens"),
-    (("audit", "dense", *SHAPE, "--schedule", "all"), 2, "expected prefill:N, step:N or chunk:NxM of 64 tokens"),
+    (
+        ("audit", "dense", *SHAPE, "--schedule", "all"),
+        2,
+        "expected decode, or prefill:N, step:N or chunk:NxM of 64 tokens",
+    ),
+    (("audit", "dense", *SHAPE, "--instance", "soft"), 2, "instance: 'soft' given, one of hard, crowded, captured"),
+    (("audit", "dense", "--instance", "crowded"), 2, "--instance crowded needs --tokens and --head-dim"),
+    (("audit", "dense", *SHAPE, "--layer", "1"), 2, "--layer is no option of --instance hard"),
+    (("audit", "dense", "--instance", "captured"), 2, "--instance captured needs --keys"),
+    (("audit", "dense", "--instance", "captured", "--keys", "no.safetensors"), 2, "no.safetensors: No such file"),
+    (("audit", "dense", *SHAPE, "--layers", "2^40"), 3, "scalars, at most 134217728 are played"),
+    (("audit", "dense", *SHAPE, "--instance", "crowded", "--layers", "2^40"), 3, "at most 134217728 are played"),
     (("audit", "dense", *SHAPE, "--payload", "secret"), 2, "payload 'secret': expected one of continuous, discrete"),
     (("audit", "dense", *SHAPE, "--payload", "discrete", "--alphabet", "1"), 2, "an alphabet has 2..256 letters"),
     (("audit", "dense", *SHAPE, "--dtype", "fp8"), 2, "dtype 'fp8': expected one of float32, bfloat16"),
@@ -283,7 +295,9 @@ def test_certificates_without_an_instance(tmp_path: Path) -> None:
     words = ("--tokens", 8, "--key-dim", 2, "--value-dim", 2, "--relative", "1/2", "--max-logit", 1500)
     assert kvverify("certify", *words, "--output", path).code == 0
     done = kvverify("audit", "dense", "--certificate", path)
-    done.refuses(2, "an audit plays certificates on sign keys", "paraboloid", "give --tokens and --head-dim")
+    done.refuses(
+        2, "an audit plays certificates on sign keys or on a file's keys", "paraboloid", "give --tokens and --head-dim"
+    )
     path.write_text("{}")
     kvverify("audit", "dense", "--certificate", path).refuses(2, "the certificate is INVALID: document: missing field")
     kvverify("audit", "dense", "--certificate", tmp_path / "no.json").refuses(2, "no.json: No such file")

@@ -10,7 +10,10 @@ from kvverify.report.audits import audit_text
 
 ANSWER: dict[str, Any] = {
     "compressor": "mine.py:Mine", "settings": {"parameters": {"bits": 4}, "chunk": 8}, "schedule": "prefill:60,step:4",
-    "instance": {"tokens": 64, "key_dim": 16, "value_dim": 8, "kv_heads": 2, "payload": "discrete", "max_logit": "24"},
+    "instance": {
+        "kind": "hard", "tokens_that_carry_values": 64, "tokens": 64, "key_dim": 16, "value_dim": 8, "kv_heads": 2,
+        "payload": "discrete", "max_logit": "24",
+    },
     "status": "NO FLAG", "claimed_bits": None, "held_bits": "18014398509481984", "wire_bits": 6400, "live_bits": 6000,
     "dead_bits": 400, "dead_tensors": [{"place": "message[0].old", "bits": 400}], "tolerance_is_relative": False,
     "certified_floor_bits": 640, "certificate_bits_at_least": 5644, "max_abs_error": 0.25, "tolerance": "1/100",
@@ -68,3 +71,9 @@ def test_a_game_that_ended_early_says_why_and_nothing_else() -> None:
     text = audit_text({**ANSWER, "status": "INCOMPLETE", "reason": "Alice: KeyError: 'x'", "schedule": None})
     assert text.splitlines()[1:] == ["INCOMPLETE: Alice: KeyError: 'x'"]
     assert "fed as" not in text
+
+
+def test_a_kind_that_is_not_the_first_is_named_with_its_carriers() -> None:
+    instance = {**ANSWER["instance"], "kind": "captured", "tokens_that_carry_values": 40}
+    text = audit_text({**ANSWER, "instance": instance})
+    assert text.startswith("mine.py:Mine (bits=4) on 64 captured tokens (40 with a value), keys of 16")
