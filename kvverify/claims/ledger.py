@@ -9,14 +9,20 @@ from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
-from kvverify.claims import core, haris_onak, subgen
+from kvverify.claims import core, haris_onak, subgen, tensor, visual
 from kvverify.claims.base import Certificate, Claim, Node, Reading
 from kvverify.errors import Incomplete, UsageError
 from kvverify.kernel.check import Result, Verdict, check
 from kvverify.lemmas.statements import LEMMAS
 
-CLAIMS: tuple[Claim, ...] = (*core.CLAIMS, *haris_onak.CLAIMS, *subgen.CLAIMS)
-PAPERS = {"core": "shared by the papers on lower bounds", "haris-onak": haris_onak.PAPER, "subgen": subgen.PAPER}
+CLAIMS: tuple[Claim, ...] = (*core.CLAIMS, *haris_onak.CLAIMS, *subgen.CLAIMS, *visual.CLAIMS, *tensor.CLAIMS)
+PAPERS = {
+    "core": "shared by the papers on lower bounds",
+    "haris-onak": haris_onak.PAPER,
+    "subgen": subgen.PAPER,
+    "visual": visual.PAPER,
+    "tensor": tensor.PAPER,
+}
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,23 @@ from __future__ import annotations
 from fractions import Fraction
 from math import log, log2
 
+from kvverify.attention.visual import VAR_SCALES, Scales, free_tokens, growth, parse_scales, tokens_at
 from kvverify.claims.base import Node, Table
-from kvverify.claims.evidence import attention, projections, subgen
+from kvverify.claims.evidence import arithmetic, attention, projections, subgen, tensor
 
 _DIMENSIONS = (1, 2, 4, 8, 16, 32, 64)
 _SIZES = (16, 64, 256, 1024, 4096)
 _WORDS = (("fp16", 16), ("8 bits", 8), ("4 bits", 4), ("2 bits", 2), ("1 bit", 1))
 _ERRORS, _REACHES = (Fraction(1), Fraction(1, 2), Fraction(1, 10)), (Fraction(1, 4), Fraction(1), Fraction(2))
+
+_PYRAMIDS = (
+    ("VAR", "var"),
+    ("doubling", "1,2,4,8,16"),
+    ("tripling", "1,3,9,27"),
+    ("every side", ",".join(map(str, range(1, 17)))),
+    ("one step", "1,16"),
+)
+_KERNEL = "bicubic"
 
 
 def dimensions() -> Table:
@@ -87,6 +97,55 @@ def savings() -> Table:
 def saving_from(error: Fraction = Fraction(1), reach: Fraction = Fraction(1, 4)) -> int:
     """The least number of tokens at which SG-4 saves words, equal split, d = 64, one cell."""
     return _tokens(subgen.sizes(error, reach))
+
+
+def pyramid() -> Table:
+    """VAR-1: the cache step by step, and what is free in each map."""
+    rows = (
+        (f"{step.scale} x {step.scale}", f"{step.before}", f"{step.after}", f"{step.free}")
+        for step in growth(VAR_SCALES, _KERNEL)
+    )
+    return Table(
+        "VAR's scales (bicubic, held at the border; nearest and bilinear have the same ranks)",
+        ("map", "tokens before the step", "after it", "free tokens of the map"), tuple(rows),
+    )  # fmt: skip
+
+
+def cuts() -> Table:
+    """VAR-3: tokens at both cuts, those that are free, and the bound for d = 64."""
+    rows = []
+    for name, text in _PYRAMIDS:
+        scales = parse_scales(text)
+        counts = [count(scales, cut) for cut in ("between-steps", "all-keys") for count in (tokens_at, _free)]
+        share = counts[0] / scales[-1].tokens
+        bits = [f"{float(attention.fano_bits(64 * many)):,.0f}" for many in (counts[0], counts[2])]
+        rows.append(
+            (name, f"{scales[-1]}", *map(str, counts[:2]), f"{share:.2f}", bits[0], *map(str, counts[2:]), bits[1])
+        )
+    return Table(
+        "Tokens L at the cut, how many of them interpolation leaves free, and 0.53 L d bits (d = 64, Q, K, V free)",
+        ("scales", "n", "L between steps", "free", "L/n^2", "bits", "L all keys", "free", "bits"), tuple(rows),
+    )  # fmt: skip
+
+
+def _free(scales: Scales, cut: str) -> int:
+    return free_tokens(scales, cut, _KERNEL)
+
+
+def patterns() -> Table:
+    """TA-4: what one column of V1 * V2 shows, by listing."""
+    counted = ((n, tensor.reachable(n), tensor.reachable(n, compared=True)) for n in (1, 2, 3, 4))
+    return Table(
+        "0/1 patterns of a column of V1 * V2, n^2 entries: reachable ones by listing, against 2^(n^2)",
+        ("n", "values 0 or 1", "real values and a threshold", "free bits"),
+        tuple((f"{n}", f"{plain:,}", f"{compared:,}", f"{2 ** (n * n):,}") for n, plain, compared in counted),
+    )
+
+
+def outgrown() -> Table:
+    """TA-4: the least n at which 0.53 n^2 d bits exceed the four caches."""
+    rows = ((f"{bits}", f"{arithmetic.outgrown_from(4, 1, bits)[0]}") for bits in (1, 4, 8, 16, 32))
+    return Table("Where 0.53 n^2 d bits exceed 4 n d words", ("bits a word", "from n on"), tuple(rows))
 
 
 def _right(tree: Node, place: int) -> int:

@@ -23,6 +23,8 @@ RECORDED = [
     *(f"C{i}" for i in range(1, 6)),
     *(f"HO-{i}" for i in range(1, 11)),
     *(f"SG-{i}" for i in range(1, 6)),
+    *(f"VAR-{i}" for i in range(1, 6)),
+    *(f"TA-{i}" for i in range(1, 8)),
 ]
 ENTRIES = {claim.id: judge(claim) for claim in CLAIMS}
 
@@ -121,7 +123,7 @@ def test_an_unknown_lemma_makes_the_row_open() -> None:
 
 
 def test_lemmas_name_rows_that_exist() -> None:
-    named = {name for lemma in LEMMAS for name in lemma.carries if re.fullmatch(r"(C|HO-|SG-)\d+", name)}
+    named = {name for lemma in LEMMAS for name in lemma.carries if re.fullmatch(r"(C|HO-|SG-|VAR-|TA-)\d+", name)}
     assert named <= set(RECORDED)
     for name in named:
         assert ENTRIES[name].lemmas

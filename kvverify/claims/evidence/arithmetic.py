@@ -87,6 +87,24 @@ def cache_ratio(key_bits: int = 16, value_bits: int = 16, failure: Fraction = TE
     return comparison(*threshold(lambda k: (key_bits + value_bits) < Fraction(k, 10) * cost, 1)[1])
 
 
+def outgrown(words: int = 2, grows: int = 1, word_bits: int = 16, failure: Fraction = TENTH) -> Node:
+    """VAR-3, TA-4: the least n at which (1 - H(failure)) n^2 d bits exceed ``words`` n^``grows`` d words of p bits.
+
+    ``grows`` 0 is a store that does not grow, 1 a linear one; d cancels. Raises UsageError.
+    """
+    return comparison(*outgrown_from(words, grows, word_bits, failure)[1])
+
+
+def outgrown_from(
+    words: int, grows: int, word_bits: int, failure: Fraction = TENTH
+) -> tuple[int, tuple[Relation, ...]]:
+    """That n, and the relations that show it. Raises UsageError."""
+    within(0 <= failure < HALF, "0 <= failure < 1/2", failure)
+    within(min(words, word_bits) >= 1, "at least one word of one bit", (words, word_bits))
+    within(grows in (0, 1), "grows of 0 or 1", grows)
+    return threshold(lambda n: term(words * word_bits * n**grows) < n * n * fano(failure), 1)
+
+
 # Key families: C4
 
 
@@ -164,10 +182,13 @@ def _largest(condition: Callable[[int], Relation], start: int) -> tuple[Relation
 # Haris and Onak
 
 
-def displayed_bound(relative: Fraction = Fraction(9, 10)) -> Node:
-    """HO-2: (n - 1)/n^2 < (1 - eta)/(1 + eta), what C = 2 ln n/(1 - 2 eps) leaves to show: the least n >= 2."""
+def displayed_bound(relative: Fraction = Fraction(9, 10), power: int = 1) -> Node:
+    """HO-2: (m - 1)/m^2 < (1 - eta)/(1 + eta) for m = n^``power`` tokens, what C = 2 ln m/(1 - 2 eps) leaves to show:
+    the least n >= 2. VAR-4 has n^2 tokens.
+    """
     odds = _odds(relative)
-    return comparison(*threshold(lambda n: term(Fraction(n - 1, n * n)) < 1 / odds, 2)[1])
+    within(1 <= power <= 8, "1 <= power <= 8", power)
+    return comparison(*threshold(lambda n: term(Fraction(n**power - 1, n ** (2 * power))) < 1 / odds, 2)[1])
 
 
 def projection_exponents() -> Node:

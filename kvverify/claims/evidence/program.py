@@ -106,6 +106,11 @@ def total(terms: Iterable[Operand]) -> Term:
     return Term("sum", found) if len(found) > 1 else found[0] if found else term(0)
 
 
+def equal(left: Operand, right: Operand) -> tuple[Relation, Relation]:
+    """left = right, as two relations."""
+    return term(left) <= right, term(right) <= left
+
+
 @dataclass
 class _Lines:
     """The lines so far, each once."""

@@ -88,7 +88,11 @@ def reservoir_norm(
 
     Raises UsageError.
     """
-    found = stream(tokens, 1, head_dim, base, spread, seed)
+    return norm_sampler(stream(tokens, 1, head_dim, base, spread, seed), slots)
+
+
+def norm_sampler(found: Stream, slots: int) -> Node:
+    """Mean and variance of z on this stream, whose cells are not read. Raises UsageError."""
     _at_least_one("slots", slots)
     norms = [sum(x * x for x in row) for row in found.values]
     kept = sum(w * w for w, norm in zip(found.weights, norms, strict=True) if norm)

@@ -1,0 +1,170 @@
+"""Pyramids of token maps, and tensor attention over factors: counts, products, cells."""
+
+from __future__ import annotations
+
+from kvverify.lemmas.base import Lemma, Twin
+
+_PAGE = "docs/proofs/ledger.md"
+
+LEMMAS = (
+    Lemma(
+        "cubic-weights", "the four weights of Keys' cubic at one place add up to 1, whatever its parameter",
+        {"a": "parameter, W(x) = (a + 2) x^3 - (a + 3) x^2 + 1 near, a x^3 - 5 a x^2 + 8 a x - 4 a beyond 1",
+         "x": "place between two tokens"},
+        (),
+        "(a + 2)*x**3 - (a + 3)*x**2 + 1 + (a + 2)*(1 - x)**3 - (a + 3)*(1 - x)**2 + 1"
+        " + a*(1 + x)**3 - 5*a*(1 + x)**2 + 8*a*(1 + x) - 4*a + a*(2 - x)**3 - 5*a*(2 - x)**2 + 8*a*(2 - x) - 4*a == 1",
+        Twin("8*a*(1 + x)", "799/100*a*(1 + x)"), {"a": "-3/4", "x": "1/4"},
+        ("visual-rows", "VAR-1"), f"{_PAGE}, VAR-1",
+    ),
+    Lemma(
+        "multi-index", "positions of a table and 0 .. b c - 1 correspond: different rows do not meet",
+        {"u": "difference of the rows", "v": "difference of the columns", "c": "columns"},
+        ("u >= 1", "v > -c", "c > 0"), "u*c + v > 0",
+        Twin("u >= 1", "u >= 99/100"), {"u": 1, "v": 0, "c": 2},
+        ("VAR-2",), f"{_PAGE}, VAR-2",
+    ),
+    Lemma(
+        "pyramid-ratio", "tokens of a pyramid of ratio a, one more scale: m its tokens, A = a^2",
+        {"m": "n^2", "A": "a^2"},
+        ("A > 1",), "(m - 1)/(A - 1) + m == (A*m - 1)/(A - 1)",
+        Twin("(A*m - 1)/(A - 1)", "101/100*(A*m - 1)/(A - 1)"), {"m": 4, "A": 4},
+        ("VAR-3",), f"{_PAGE}, VAR-3",
+    ),
+    Lemma(
+        "pyramid-share", "tokens before the last scale are at least its own over a^2",
+        {"m": "n^2", "A": "a^2"},
+        ("A > 1", "m >= A"), "(m - 1)/(A - 1) >= m/A",
+        Twin("m >= A", "m >= 99/100*A"), {"m": 16, "A": 4},
+        ("VAR-3",), f"{_PAGE}, VAR-3",
+    ),
+    Lemma(
+        "pyramid-squares", "tokens of maps of sides 1, 2, .. n - 1, and one map more",
+        {"n": "side"},
+        (), "(n - 1)*n*(2*n - 1)/6 + n**2 == n*(n + 1)*(2*n + 1)/6",
+        Twin("n**2", "99/100*n**2"), {"n": 2},
+        ("VAR-3",), f"{_PAGE}, VAR-3",
+    ),
+    Lemma(
+        "free-map-range", "a free map scaled by the largest sum of weights' sizes keeps all tokens within 1",
+        {"w": "sum of the sizes of a token's weights", "s": "scale", "x": "largest entry of the map"},
+        ("w >= 0", "s >= 0", "w*s <= 1", "0 <= x <= 1"), "w*s*x <= 1",
+        Twin("w*s <= 1", "w*s <= 101/100"), {"w": 2, "s": "1/2", "x": 1},
+        ("visual-volume", "VAR-3"), f"{_PAGE}, VAR-3",
+    ),
+    Lemma(
+        "signed-symbols", "where other tokens may weigh either sign: answers to a 1 lie above all answers to a 0",
+        {"eta": "relative tolerance", "s": "sizes of the weights beside the target, over the target's",
+         "D": "all weight, over the target's"},
+        ("0 <= eta < 1", "s >= 0", "D > 0", "(1 - eta)*(1 - s) > (1 + eta)*s"),
+        "(1 - eta)*(1 - s)/D > (1 + eta)*s/D",
+        Twin("(1 - eta)*(1 - s) > (1 + eta)*s", "101/100*(1 - eta)*(1 - s) > (1 + eta)*s"),
+        {"eta": "1/2", "s": "1/8", "D": 2},
+        ("visual-symbols", "VAR-4"), f"{_PAGE}, VAR-4",
+    ),
+    Lemma(
+        "wrong-mass-tokens", "the displayed factor suffices for m tokens that outnumber (1 + eta)/(1 - eta)",
+        {"m": "tokens, n^2", "eta": "relative tolerance"},
+        ("0 <= eta < 1", "m >= (1 + eta)/(1 - eta)"), "(m - 1)/m**2 < (1 - eta)/(1 + eta)",
+        Twin("m >= (1 + eta)", "101/100*m >= (1 + eta)"), {"m": 4, "eta": "1/2"},
+        ("VAR-4",), f"{_PAGE}, VAR-4",
+    ),
+    Lemma(
+        "mass-prior", "weights beside the target that are few enough give a row any prior mass below 1",
+        {"p": "mass that the prior asks for", "s": "weight beside the target, over the target's"},
+        ("0 < p < 1", "0 <= s <= (1 - p)/p"), "1/(1 + s) >= p",
+        Twin("(1 - p)/p", "101/100*(1 - p)/p"), {"p": "3/4", "s": "1/4"},
+        ("VAR-5",), f"{_PAGE}, VAR-5",
+    ),
+    Lemma(
+        "tensor-scale", "a scale d in the score multiplies the query's factor by d",
+        {"g": "gap of the inner products", "d": "dimension", "c": "gap that is needed"},
+        ("d > 0", "g >= d*c"), "g/d >= c",
+        Twin("g >= d*c", "g >= 99/100*d*c"), {"g": 4, "d": 2, "c": 1},
+        ("TA-1",), f"{_PAGE}, TA-1",
+    ),
+    Lemma(
+        "product-rows", "two caches are no smaller than four from n = 2 on",
+        {"n": "tokens", "d": "dimension"},
+        ("n >= 2", "d > 0"), "2*n**2*d >= 4*n*d",
+        Twin("n >= 2", "n >= 199/100"), {"n": 3, "d": 1},
+        ("TA-2",), f"{_PAGE}, TA-2",
+    ),
+    Lemma(
+        "product-score", "one coordinate of a score: the query may be taken to the first factor",
+        {"q": "entry of the query", "a": "of k1", "b": "of k2"},
+        (), "q*(a*b) == (q*a)*b",
+        Twin("(q*a)*b", "99/100*(q*a)*b"), {"q": 1, "a": 2, "b": 3},
+        ("tensor-orders", "TA-3", "TA-5"), f"{_PAGE}, TA-5",
+    ),
+    Lemma(
+        "pairs-add-up", "weights of pairs multiply: what is beside the target in either factor, in both together",
+        {"x": "sum of the first factor's other weights", "y": "of the second's"},
+        (), "(1 + x)*(1 + y) - 1 == x + y + x*y",
+        Twin("x*y", "99/100*x*y"), {"x": "1/8", "y": "1/8"},
+        ("tensor-keys", "tensor-leak", "TA-3", "TA-7"), f"{_PAGE}, TA-3",
+    ),
+    Lemma(
+        "sentinels", "a target spread over several tokens of one value reads as one: their number cancels",
+        {"w": "weight of a target", "m": "targets", "v": "their value", "D": "all weight"},
+        ("m > 0", "D > 0"), "m*w*v/(m*D) == w*v/D",
+        Twin("m*w*v/(m*D)", "m*w*v/(101/100*m*D)"), {"w": 1, "m": 2, "v": 1, "D": 2},
+        ("tensor-symbols", "TA-3"), f"{_PAGE}, TA-3",
+    ),
+    Lemma(
+        "factors-suffice", "four caches of p-bit words are fewer bits than c n^2 d once c n > 4 p",
+        {"n": "tokens", "c": "bits a symbol", "p": "bits a word", "d": "dimension"},
+        ("n > 0", "d > 0", "n*c > 4*p"), "c*n**2*d > 4*n*d*p",
+        Twin("n*c > 4*p", "n*c > 399/100*p"), {"n": 9, "c": "1/2", "p": 1, "d": 1},
+        ("TA-4",), f"{_PAGE}, TA-4",
+    ),
+    Lemma(
+        "rank-one-patterns", "products of 0/1 columns: (2^n - 1)^2 + 1 of them, fewer than 2^(n^2) from n = 2 on",
+        {"x": "2^n", "P": "2^(n^2)"},
+        ("x > 1", "P >= x**2"), "(x - 1)**2 + 1 < P",
+        Twin("P >= x**2", "P >= 99/100*x**2"), {"x": 4, "P": 16},
+        ("tensor-patterns", "TA-4"), f"{_PAGE}, TA-4",
+    ),
+    Lemma(
+        "naive-order", "multiplications of four caches, naively, beyond those of two",
+        {"n": "tokens", "d": "dimension"},
+        (), "4*n**2*d - (2*n**2*d + 2*(2*n - 1)*d) == 2*(n - 1)**2*d",
+        Twin("2*(n - 1)**2*d", "199/100*(n - 1)**2*d"), {"n": 2, "d": 1},
+        ("TA-5",), f"{_PAGE}, TA-5",
+    ),
+    Lemma(
+        "re-associated-order", "multiplications of four caches, re-associated, below those of two",
+        {"n": "tokens", "d": "dimension"},
+        (), "2*n**2*d + 2*(2*n - 1)*d - (2*n**2*d + 2*n*d) == 2*(n - 1)*d",
+        Twin("== 2*(n - 1)*d", "== 199/100*(n - 1)*d"), {"n": 2, "d": 1},
+        ("TA-5",), f"{_PAGE}, TA-5",
+    ),
+    Lemma(
+        "product-cell", "two products differ by the differences of their factors: one coordinate",
+        {"a": "entry of k1", "b": "of k2", "x": "of the other k1", "y": "of the other k2"},
+        (), "a*b - x*y == (a - x)*b + x*(b - y)",
+        Twin("x*(b - y)", "99/100*x*(b - y)"), {"a": 1, "b": 2, "x": 1, "y": 1},
+        ("TA-6",), f"{_PAGE}, TA-6",
+    ),
+    Lemma(
+        "factor-reservoirs", "samplers of either factor: a pair that is drawn by its own norms has the right mean",
+        {"x": "|v1|^2", "y": "|v2|^2", "A": "sum of all |v1|^2", "B": "of all |v2|^2"},
+        ("A > 0", "B > 0", "x > 0", "y > 0"), "(A*B/(x*y))*(x/A)*(y/B) == 1",
+        Twin("== 1", "== 101/100"), {"x": 1, "y": 2, "A": 1, "B": 4},
+        ("TA-6",), f"{_PAGE}, TA-6",
+    ),
+    Lemma(
+        "coordinate-mixture", "a pair's squared norm is a mixture of product laws: one coordinate",
+        {"x": "entry of v1", "y": "of v2", "A": "sum of squares of v1's column", "B": "of v2's"},
+        ("A > 0", "B > 0"), "A*B*(x**2/A)*(y**2/B) == (x*y)**2",
+        Twin("== (x*y)**2", "== 99/100*(x*y)**2"), {"x": 1, "y": 2, "A": 1, "B": 4},
+        ("TA-6",), f"{_PAGE}, TA-6",
+    ),
+    Lemma(
+        "ball-of-products", "covering the products at once against covering both factors: one coordinate's factor",
+        {"R": "radius", "c": "diameter of a factor's cells"},
+        ("R >= 0", "c > 0"), "1 + R/c <= (1 + 2*R/c)**2",
+        Twin("<= (1 + 2*R/c)**2", "<= 99/100*(1 + 2*R/c)**2"), {"R": 1, "c": 1},
+        ("TA-6", "TA-7"), f"{_PAGE}, TA-7",
+    ),
+)  # fmt: skip
