@@ -51,6 +51,7 @@ def play(
     a module that is not installed.
     """
     _check(group, payload, alphabet, dtype, timeout, memory_bytes, reads, isolation)
+    _check_secret(instance, payload, reads)
     if schedule is not None:
         schedule = schedules.written_out(schedule, instance.tokens)
         schedules.parse(schedule, instance.tokens)
@@ -142,6 +143,16 @@ def _check(
         raise UsageError("group and reads must be at least 1")
     if timeout <= 0 or memory_bytes < 1 << 28:
         raise UsageError("a player needs some time, and 256 MiB of memory at least")
+
+
+def _check_secret(instance: HardInstance, payload: str, reads: int | None) -> None:
+    """Refuse secrets and samples of reads that the instance does not take."""
+    if payload == "continuous" and instance.log2_det_at_least is None:
+        raise UsageError(
+            f"payload continuous: no volume is certified for this {instance.attention} attention; --payload discrete"
+        )
+    if payload == "discrete" and reads is not None and instance.answers_together:
+        raise UsageError(f"reads {reads}: symbols of {instance.attention} attention are read off all answers together")
 
 
 def _silent(stage: str, done: float) -> None:

@@ -142,13 +142,13 @@ def alice(table: Table, header: dict[str, Any], arrays: dict[str, np.ndarray], a
     table.sit_down()
     chunks = without_first(tuple(header["chunks"]), dropped)
     with torch.no_grad():
-        _feed(table, chunks, keys[dropped:], values[:, :, dropped:], header["max_logit"])
+        _feed(table, chunks, keys[:, dropped:], values[:, :, dropped:], header["max_logit"])
         shorter = wire.encode([one.message() for one in table.compressors], wire.allowed(table.compressors[0]))
     pipe.write(answers, {"shorter_bytes": len(shorter)})
 
 
 def _feed(table: Table, chunks: tuple[int, ...], keys: torch.Tensor, values: torch.Tensor, max_logit: float) -> None:
-    """Absorb keys (tokens, key_dim) and values (layers, kv_heads, tokens, value_dim) chunk by chunk.
+    """Absorb keys (factors, tokens, key_dim) and values (layers, kv_heads, tokens, value_dim) chunk by chunk.
 
     Context queries are public random signs of the logit budget; they know nothing of Bob's.
     """
@@ -160,11 +160,16 @@ def _feed(table: Table, chunks: tuple[int, ...], keys: torch.Tensor, values: tor
     for length in chunks:
         signs = torch.randint(0, 2, (1, 1, length, shape.key_dim), generator=coins) * 2 - 1
         context = (signs * (max_logit / shape.key_dim)).to(keys).expand(1, shape.heads, -1, -1)
-        chunk = keys[start : start + length].expand(1, shape.kv_heads, -1, -1)
+        chunk = _heads(keys[:, start : start + length], shape.kv_heads)
         for layer, compressor in enumerate(table.compressors):
             own = values[layer, :, start : start + length].unsqueeze(0)
-            compressor.absorb(context.contiguous(), chunk.contiguous(), own.contiguous())
+            compressor.absorb(context.contiguous(), chunk.clone(), own.contiguous())
         start += length
+
+
+def _heads(factors: torch.Tensor, kv_heads: int) -> torch.Tensor:
+    """(1, kv_heads, tokens, dim): the factors (factors, tokens, dim) of one head, in turn, for all heads."""
+    return factors.repeat(kv_heads // len(factors), 1, 1).unsqueeze(0)
 
 
 def bob(table: Table, header: dict[str, Any], arrays: dict[str, np.ndarray], answers: IO[bytes]) -> None:
@@ -180,7 +185,7 @@ def bob(table: Table, header: dict[str, Any], arrays: dict[str, np.ndarray], ans
     allow = wire.allowed(table.compressors[0])
     queries, own_keys = table.tensor(arrays["queries"]), table.tensor(arrays["own_keys"])
     shape = table.settings.shape
-    chunk = chunk_queries(header["tokens"], shape.heads, shape.key_dim, shape.value_dim)
+    chunk = chunk_queries(header["columns"], shape.heads, shape.key_dim, shape.value_dim)
     asker = Asker(table, queries, own_keys, min(len(queries), chunk))
     started = time.monotonic()
     with torch.no_grad():
@@ -197,7 +202,10 @@ def bob(table: Table, header: dict[str, Any], arrays: dict[str, np.ndarray], ans
 
 @dataclass
 class Asker:
-    """Asks queries (reads, key_dim) of the compressors at the table, ``chunk`` reads at a time."""
+    """Asks queries (reads, key_dim) of the compressors at the table, ``chunk`` reads at a time.
+
+    ``own_keys`` (factors, reads, key_dim).
+    """
 
     table: Table
     queries: torch.Tensor
@@ -224,12 +232,13 @@ class Asker:
         import numpy as np
         import torch
 
-        shape = self.table.settings.shape
-        queries, own_keys = self.queries[part], self.own_keys[part]
+        settings = self.table.settings
+        shape, heads = settings.shape, settings.answer_heads
+        queries = self.queries[part]
         reads = len(queries)
-        expected = (1, shape.heads, reads, shape.value_dim)
-        asked = queries.expand(1, shape.heads, -1, -1).contiguous()
-        keys = own_keys.expand(1, shape.kv_heads, -1, -1).contiguous()
+        expected = (1, heads, reads, shape.value_dim)
+        asked = queries.expand(1, heads, -1, -1).contiguous()
+        keys = _heads(self.own_keys[:, part], shape.kv_heads)
         zeros = keys.new_zeros((1, shape.kv_heads, reads, shape.value_dim))
         turn = torch.arange(part.start, part.stop) % shape.group
         found = []
@@ -241,8 +250,8 @@ class Asker:
             if tuple(answer.shape) != expected:
                 raise ValueError(f"attend returned shape {tuple(answer.shape)}, expected {expected}")
             self.precision = str(answer.dtype).removeprefix("torch.")
-            heads = answer[0].float().cpu().reshape(shape.kv_heads, shape.group, reads, shape.value_dim)
-            found.append(heads[:, turn, torch.arange(reads)].numpy())
+            grouped = answer[0].float().cpu().reshape(-1, shape.group, reads, shape.value_dim)
+            found.append(grouped[:, turn, torch.arange(reads)].numpy())
         return np.stack(found)
 
 

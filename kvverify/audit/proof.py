@@ -31,11 +31,8 @@ def terms(hidden: HardInstance, fed: np.ndarray, place: tuple[int, int, int, int
 
     ``hidden`` and ``fed`` (layers, kv_heads, tokens, value_dim) are what `referee.deal` gives.
     """
-    layer, head, token, coordinate = place
-    read = hidden.read_of(token)
-    query = _integers(hidden.queries[read])
-    scores = [_inner(query, _integers(key)) for key in (*hidden.keys, hidden.own_keys[read])]
-    return list(zip(scores, [*map(Fraction, fed[layer, head, :, coordinate].tolist()), Fraction(0)], strict=True))
+    query = _integers(hidden.query_of(place))
+    return [(_inner(query, _integers(key)), value) for key, value in hidden.seen(fed, place)]
 
 
 def prove(columns: Iterable[Term], read: Read, claim: Claim) -> dict[str, Any] | None:

@@ -24,7 +24,7 @@ from kvverify.audit.score import Rules, Score, score
 from kvverify.audit.target import Target, locate
 from kvverify.compressors.protocol import Settings, Shape
 from kvverify.errors import UsageError
-from kvverify.instances.payload import Secret, draw, lay_out, scatter, to_bf16
+from kvverify.instances.payload import Secret, draw, scatter, to_bf16
 
 if TYPE_CHECKING:
     from kvverify.instances.hard import HardInstance
@@ -82,6 +82,8 @@ class Game:
             "device": self.device,
             "certificate": one.certificate,
             "inputs": one.inputs,
+            "attention": one.attention,
+            **one.described(),
             "instance": [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays],
             **({} if one.payload is None else {"payload": list(one.payload)}),
             **({"in_order": True} if one.in_order else {}),
@@ -92,7 +94,9 @@ class Game:
         one = self.instance
         shape = Shape(one.kv_heads, one.kv_heads * self.group, one.key_dim, one.value_dim)
         seed = int(digest(self.public())[:12], 16)
-        return Settings(self.target.label, shape, dict(self.parameters), 1.0, self.dtype, self.device, seed)
+        return Settings(
+            self.target.label, shape, dict(self.parameters), 1.0, self.dtype, self.device, seed, one.attention
+        )
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,9 @@ def run(game: Game, seed: Callable[[], bytes], limits: Limits, progress: Progres
         with Player("alice", limits, job) as alice:
             record.isolation, record.isolation_detail = alice.begin()
             ready, _ = alice.receive(0, _READY)
-            record.schedule = game.schedule or schedules.default(tokens, ready["residual_length"])
+            record.schedule = (
+                game.schedule or game.instance.schedule or schedules.default(tokens, ready["residual_length"])
+            )
             chunks = schedules.parse(record.schedule, tokens)
             record.versions = {name: one for name, one in game.target.versions.items() if name in ready["loaded"]}
             record.commit = digest([game.public(), record.schedule, record.versions])
@@ -172,7 +178,7 @@ def deal(game: Game, commit: str, seed: bytes) -> tuple[HardInstance, Secret, np
     hidden = scatter(game.instance, bytes.fromhex(commit))
     secret = draw(seed, game.shape, game.alphabet)
     rounded = to_bf16(secret.values) if game.instance.inputs == "bf16" else secret.values
-    return hidden, secret, lay_out(hidden, rounded)
+    return hidden, secret, hidden.lay_out(rounded)
 
 
 def _job(game: Game) -> dict[str, Any]:
@@ -192,7 +198,8 @@ def _alice(
     tokens = hidden.tokens
     dropped = tokens // 2
     header = {"chunks": chunks, "dropped": dropped, "max_logit": float(hidden.max_logit)}
-    alice.send(header, {"keys": hidden.keys.astype(np.float32), "values": fed.astype(np.float32)})
+    keys = hidden.keys.reshape(hidden.factors, tokens, hidden.key_dim)
+    alice.send(header, {"keys": keys.astype(np.float32), "values": fed.astype(np.float32)})
     said, arrays = alice.receive(limits.memory_bytes, _SIZES, {"message": None})
     message = arrays["message"]
     wire_bits = 8 * (PREFIX_BYTES + message.size)
@@ -214,10 +221,10 @@ def _bob(
 ) -> np.ndarray:  # fmt: skip
     """Bob's answers (layers, kv_heads, len(asked), value_dim); what else he says goes into the record."""
     layers, heads, _, value_dim = shape
-    header = {"tokens": hidden.tokens, "live_seconds": min(_LIVE_SECONDS, limits.seconds / 4)}
-    queries, own_keys = (array[asked].astype(np.float32) for array in (hidden.queries, hidden.own_keys))
+    header = {"columns": hidden.columns, "live_seconds": min(_LIVE_SECONDS, limits.seconds / 4)}
+    queries, own_keys = (array.astype(np.float32) for array in hidden.sent(asked))
     bob.send(header, {"message": message, "queries": queries, "own_keys": own_keys})
-    expected = (layers, heads, len(asked), value_dim)
+    expected = (layers, heads // hidden.factors, len(queries), value_dim)
     fields = {"chunk": int, "same_twice": bool, "seconds": _NUMBER}
     said, arrays = bob.receive(4 * math.prod(expected), fields, {"answers": expected})
     record.chunk, record.same_twice = said["chunk"], said["same_twice"]
@@ -228,7 +235,7 @@ def _bob(
         pairs = [one for one in weight["dead"] if isinstance(one, list) and [type(part) for part in one] == [str, int]]
         live_bits = weight["live_bits"] + 8 * PREFIX_BYTES
         record.sizes = dataclasses.replace(record.sizes, live_bits=live_bits, dead=tuple(map(tuple, pairs)))
-    return arrays["answers"]
+    return arrays["answers"].reshape(layers, heads, len(asked), value_dim)
 
 
 def _positions(tokens: int, reads: int | None, seed: bytes) -> np.ndarray:

@@ -22,7 +22,7 @@ from kvverify.audit.target import Target, locate
 from kvverify.audit.verdict import Claim, refuted
 from kvverify.errors import Incomplete, UsageError
 from kvverify.figures import at_least
-from kvverify.instances.hard import HardInstance
+from kvverify.instances.attention import ATTENTION
 from kvverify.kernel.document import write_bytes
 
 SCHEMA = "kvverify-counterexample/2"
@@ -58,6 +58,7 @@ def describe(game: referee.Game, record: referee.Record, claim: Claim) -> dict[s
         "dtype": game.dtype,
         "device": game.device,
         "reads": game.reads,
+        "attention": one.attention,
         "instance": {**numbers, **{name: _packed(getattr(one, name)) for name in _ARRAYS}},
         "seed": record.secret_seed.hex(),
         "commit": record.commit,
@@ -78,8 +79,8 @@ def _worst(game: referee.Game, record: referee.Record, claim: Claim) -> dict[str
     hidden, _, fed = referee.deal(game, record.commit, record.secret_seed)
     return {
         **dict(zip(("layer", "kv_head", "token", "coordinate"), read.place, strict=True)),
-        "query": hidden.queries[read.place[2]].tolist(),
-        "own_key": hidden.own_keys[read.place[2]].tolist(),
+        "query": hidden.query_of(read.place).tolist(),
+        "own_key": hidden.own_key_of(read.place).tolist(),
         "answer": str(Fraction(read.answer)) if math.isfinite(read.answer) else None,
         "exact_at_least": str(Fraction(read.exact[0])),
         "exact_at_most": str(Fraction(read.exact[1])),
@@ -155,7 +156,7 @@ def _game(example: Mapping[str, Any], path: Path) -> tuple[referee.Game, Claim, 
     claim = Claim(None if claimed["bits"] is None else int(claimed["bits"]), tolerance, failure, relative)
     game = referee.Game(
         target=_target(example["compressor"], path),
-        instance=HardInstance(**parts),
+        instance=ATTENTION[example["attention"]](**parts),
         tolerance=tolerance if relative is None else relative,
         relative=relative is not None,
         **{name: example[name] for name in ("parameters", "schedule", "group", "alphabet", "dtype", "device", "reads")},
@@ -196,7 +197,7 @@ def _packed(array: np.ndarray) -> dict[str, Any]:
 
 
 def _unpacked(packed: Mapping[str, Any]) -> np.ndarray:
-    rows, columns = packed["shape"]
+    shape = packed["shape"]
     inflate = zlib.decompressobj()
-    data = inflate.decompress(base64.b64decode(packed["zlib"]), 8 * rows * columns)
-    return np.frombuffer(data, dtype="<f8").reshape(rows, columns)
+    data = inflate.decompress(base64.b64decode(packed["zlib"]), 8 * math.prod(shape))
+    return np.frombuffer(data, dtype="<f8").reshape(shape)

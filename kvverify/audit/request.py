@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from kvverify.attention.softmax import attend_reference
 from kvverify.audit import claim as claims
 from kvverify.audit import replay
 from kvverify.audit.game import play
@@ -71,16 +70,14 @@ def run_audit(request: AuditRequest, progress: Progress) -> dict[str, Any]:
 def _attention_seconds(instance: HardInstance, reads: int | None) -> float:
     """An estimate: Bob answers everything twice, the referee once, at the pace of a few reads that are tried here."""
     tried = min(instance.carriers, 128)
-    values = np.zeros((1, 1, instance.tokens, instance.value_dim))
-    queries, keys, own_keys = (
-        a[None, None] for a in (instance.queries[:tried], instance.keys, instance.own_keys[:tried])
-    )
+    values = np.zeros((1, instance.factors, instance.tokens, instance.value_dim))
     paces = []
     for _ in range(3):  # the first warms up
         start = time.perf_counter()
-        attend_reference(queries, keys, values, own_keys, values[:, :, :tried], 1.0)
+        instance.exact(values, np.arange(tried))
         paces.append((time.perf_counter() - start) / tried)
-    asked = min(instance.carriers, reads or instance.carriers) * instance.kv_heads * instance.layers
+    heads = instance.kv_heads // instance.factors * instance.layers
+    asked = min(instance.carriers, reads or instance.carriers) * heads
     return 3 * asked * min(paces)
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kvverify.attention.softmax import attend_reference, reference_error
 from kvverify.audit.recovery import Recovery, recovery
 from kvverify.audit.statistics import (
     GRID,
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 BF16_ROUNDING = Fraction(1, 1 << 9)
 """How far rounding to bf16 moves a value in [-1, 1], and so an average of such values."""
-_ROWS = 1 << 25  # scores of one reference block
 _ROUNDING = 2.0**-50  # of the few sums of numbers up to 2 that compare an answer with the reference
 
 
@@ -75,8 +73,8 @@ def score(
     ``fed`` (layers, kv_heads, tokens, value_dim) are the values that the exact answers are about. A read counts as
     wrong unless it is surely within the tolerance, and as missed only when it is surely outside.
     """
-    exact = _exact(instance, fed, asked)
-    margin = reference_error(_one(instance.queries), _one(instance.keys), _one(instance.own_keys), 1.0) + _ROUNDING
+    exact = instance.exact(fed, asked)
+    margin = instance.margin() + _ROUNDING
     finite = np.isfinite(answers)
     errors = np.where(finite, np.abs(np.where(finite, answers, 0.0).astype(np.float64) - exact), math.inf)
     most, least = errors + (margin + CELL), np.where(finite, errors - margin, math.inf)
@@ -86,7 +84,8 @@ def score(
     def total(wrong: int) -> int:
         return sampled_upper(wrong, count, len(asked), reads)
 
-    log2_det = fed.shape[0] * fed.shape[1] * fed.shape[3] * instance.log2_det_at_least
+    one_coordinate = Fraction(0) if instance.log2_det_at_least is None else instance.log2_det_at_least
+    log2_det = fed.shape[0] * fed.shape[1] * fed.shape[3] * one_coordinate
     rounding = BF16_ROUNDING if instance.inputs == "bf16" else Fraction(0)
     curve = []
     for tolerance in GRID:
@@ -104,7 +103,7 @@ def score(
         certified = best.floor_bits or 0
     else:
         symbols = secret.symbols[:, :, asked]
-        wrong = nearest(answers.astype(np.float64), rules.alphabet) != symbols
+        wrong = nearest(instance.decoded(answers), rules.alphabet) != symbols
         certified = discrete_floor_bits(reads, total(int(np.count_nonzero(wrong))), rules.alphabet)
     worst = np.unravel_index(int(np.argmax(least - most_allowed)), least.shape)
     return Score(
@@ -133,26 +132,6 @@ def _allowed(tolerance: Fraction, exact: np.ndarray, margin: float, *, relative:
     slack = 1 + 2.0**-48  # for the rounding of these lines themselves
     low, high = np.maximum(np.abs(exact) - (margin + CELL), 0.0), np.abs(exact) + margin
     return _down(tolerance) * low / slack, _up(tolerance) * high * slack
-
-
-def _exact(instance: HardInstance, fed: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """Reference answers (layers, kv_heads, asked, value_dim): heads share the keys, so one pass serves all of them."""
-    layers, heads, tokens, dim = fed.shape
-    columns = np.moveaxis(fed, 2, 0).reshape(tokens, -1)
-    blocks: list[Any] = []
-    step = max(1, _ROWS // tokens)
-    for start in range(0, len(asked), step):
-        rows = asked[start : start + step]
-        own_values = np.zeros((len(rows), columns.shape[1]))
-        queries, own_keys = _one(instance.queries[rows]), _one(instance.own_keys[rows])
-        found = attend_reference(queries, _one(instance.keys), _one(columns), own_keys, _one(own_values), 1.0)
-        blocks.append(found[0, 0])
-    return np.moveaxis(np.concatenate(blocks).reshape(len(asked), layers, heads, dim), 0, 2)
-
-
-def _one(array: np.ndarray) -> np.ndarray:
-    """One batch of one head."""
-    return array[None, None]
 
 
 def _down(value: Fraction) -> float:

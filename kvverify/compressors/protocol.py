@@ -5,9 +5,9 @@ answers queries. Shapes follow the field: keys and values are ``(batch, kv_heads
 ``(batch, heads, tokens, dim)`` with ``heads`` a multiple of ``kv_heads`` (grouped queries: query head ``h`` reads key
 head ``h // (heads // kv_heads)``). A score is ``<q, k> * scale``.
 
-Tensor attention has two factors of keys and of values. There ``kv_heads`` counts factor heads: 2h and 2h + 1 hold K1 and
-K2, V1 and V2 of tensor head h; and ``heads`` counts each query head once for either factor, so what goes into `absorb`
-has the shapes above, while `attend` gets and answers queries ``(batch, heads / 2, r, d_k)``.
+Tensor attention has two factors of keys and of values. There ``kv_heads`` counts factor heads: 2h and 2h + 1 hold K1
+and K2, V1 and V2 of tensor head h; and ``heads`` counts each query head once for either factor, so what goes into
+`absorb` has the shapes above, while `attend` gets and answers queries ``(batch, heads / 2, r, d_k)``.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ class Compressor(Protocol):
         ``queries`` is ``(batch, heads, r, d_k)``, ``own_keys`` ``(batch, kv_heads, r, d_k)``, ``own_values``
         ``(batch, kv_heads, r, d_v)``: query j sees the cached tokens and own token j, no other own token. Under tensor
         attention there are ``heads / 2`` of them, and the own token makes pairs with every cached one and with itself.
-        Returns ``(batch, heads, r, d_v)``, ``heads`` as in ``queries``. Must not change the state: asked twice, it answers the same.
+        Returns ``(batch, heads, r, d_v)``, ``heads`` as in ``queries``. Must not change the state: asked twice, it
+        answers the same.
         """
 
 

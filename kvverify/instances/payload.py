@@ -85,16 +85,6 @@ def to_bf16(values: np.ndarray) -> np.ndarray:
     return rounded
 
 
-def lay_out(instance: HardInstance, values: np.ndarray) -> np.ndarray:
-    """Values (layers, kv_heads, tokens, value_dim) of the whole stream: those of the carriers, 0 elsewhere."""
-    if instance.payload is None:
-        return values
-    layers, heads, _, dim = values.shape
-    whole = np.zeros((layers, heads, instance.tokens, dim))
-    whole[:, :, instance.targets] = values
-    return whole
-
-
 def scatter(instance: HardInstance, public: bytes) -> HardInstance:
     """The instance with its tokens in an order drawn from ``public``: no position of the stream is special.
 
@@ -103,7 +93,7 @@ def scatter(instance: HardInstance, public: bytes) -> HardInstance:
     if instance.in_order:
         return instance
     order = np.random.default_rng(list(public)).permutation(instance.tokens)
-    keys = instance.keys[order]
+    keys = instance.keys[..., order, :]
     if instance.payload is None:
         return replace(instance, keys=keys, queries=instance.queries[order], own_keys=instance.own_keys[order])
     return replace(instance, keys=keys, payload=tuple(int(place) for place in np.argsort(order)[instance.targets]))

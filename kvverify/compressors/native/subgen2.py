@@ -50,7 +50,7 @@ class SubGen2:
         self.whole = True
 
     def absorb(self, queries: Tensor | None, keys: Tensor, values: Tensor) -> None:
-        """Take the chunk token by token: shapes as in `Compressor.absorb`. Raises UsageError without the old factors."""
+        """Take the chunk token by token, as in `Compressor.absorb`. Raises UsageError without the old factors."""
         if not self.whole:
             raise UsageError("subgen2: a state without the factors cannot form the rows of a new token")
         old = self.keys.shape[1]
@@ -63,7 +63,7 @@ class SubGen2:
 
     def _rows(self, factors: Tensor, last: int) -> Tensor:
         """The product rows of a new token, (batch, tensor heads, 2 last + 1, dim)."""
-        first, second = split(factors.unflatten(0, (self.settings.shape.batch, -1)).double())
+        first, second = split(factors.double().reshape(self.settings.shape.batch, -1, *factors.shape[1:]))
         own1, own2 = first[:, :, last, None], second[:, :, last, None]
         return torch.cat([own1 * second[:, :, : last + 1], first[:, :, :last] * own2], dim=2)
 
@@ -105,10 +105,12 @@ class SubGen2:
         """Log of the weight (r,) and the mean value (r, d_v) of the own token's pairs; own factors (2, r, dim)."""
         pairs = slice(2 * head, 2 * head + 2)
         used = slice(None) if self.keep and self.whole else slice(0)
-        (keys1, keys2), (values1, values2) = (
-            side[pairs, used].double().numpy() for side in (self.keys, self.values)
-        )
-        parts = [(query * key[0]) @ keys2.T, (query * key[1]) @ keys1.T, (query * key[0] * key[1]).sum(1, keepdims=True)]
+        (keys1, keys2), (values1, values2) = (side[pairs, used].double().numpy() for side in (self.keys, self.values))
+        parts = [
+            (query * key[0]) @ keys2.T,
+            (query * key[1]) @ keys1.T,
+            (query * key[0] * key[1]).sum(1, keepdims=True),
+        ]
         scores = np.concatenate(parts, axis=1)
         largest = scores.max(axis=1, keepdims=True)
         weights = np.exp(scores - largest)

@@ -1,4 +1,4 @@
-"""SubGen4Cache: SubGen's samples of the four caches of tensor attention, as recorded (docs/subgen.md says what is open).
+"""SubGen4Cache: SubGen's samples of the four caches of tensor attention, as recorded (what is open: docs/subgen.md).
 
 Chen et al., Limits of KV Cache Compression for Tensor Attention (2025, arXiv:2503.11108), after SubGen
 (Zandieh, Han, Mirrokni, Karbasi 2024, arXiv:2402.06082).
@@ -23,9 +23,9 @@ _BLOCK = 1 << 22  # scores that are computed at a time
 class SubGen4(SubGen):
     """SubGen's state of each factor head by itself; pairs of slots, one of either factor, stand for pairs of tokens.
 
-    tau is the sum over pairs of cells and of their slots of (n_a n_b / t^2) e^<q, k1 o k2>, z the sum over pairs of norm
-    slots of (|V1|_F^2 |V2|_F^2 / (s^2 |v1|^2 |v2|^2)) e^<q, k1 o k2> (v1 o v2): both are unbiased, since the factors'
-    coins are independent. The own token is one more entry of either list, of weight 1. State bits: `state_bits` of
+    tau is the sum over pairs of cells and of their slots of (n_a n_b / t^2) e^<q, k1 o k2>, z the one over pairs of
+    norm slots of (|V1|_F^2 |V2|_F^2 / (s^2 |v1|^2 |v2|^2)) e^<q, k1 o k2> (v1 o v2): both are unbiased, since the
+    factors' coins are independent. The own token is one more entry of either list, of weight 1. State bits: `state_bits` of
     SubGen with two streams a tensor head. Settings are SubGen's.
     """
 
@@ -57,7 +57,7 @@ class SubGen4(SubGen):
 
 @dataclass(frozen=True)
 class Weighted:
-    """Entries of one factor: logs of weights (m,), keys (m, d_k), values (m, d_v); no values where they do not count."""
+    """Entries of one factor: logs of weights (m,), keys (m, d_k), and values (m, d_v) unless these do not count."""
 
     logs: np.ndarray
     keys: np.ndarray
@@ -66,11 +66,11 @@ class Weighted:
     def joined(self, key: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """With the own token of each reader last, of weight 1: (m + 1,), (r, m + 1, d_k), (r, m + 1, d_v)."""
         values = np.zeros((len(self.logs), value.shape[1])) if self.values is None else self.values
-        both = (
-            np.concatenate([np.broadcast_to(one, (len(own), *one.shape)), own[:, None]], axis=1)
-            for one, own in ((self.keys, key), (values, value))
-        )
-        return (np.append(self.logs, 0.0), *both)
+        return np.append(self.logs, 0.0), _with_own(self.keys, key), _with_own(values, value)
+
+
+def _with_own(rows: np.ndarray, own: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.broadcast_to(rows, (len(own), *rows.shape)), own[:, None]], axis=1)
 
 
 def sums(
@@ -79,7 +79,9 @@ def sums(
     """Logs (r, 1) of what both sums were divided by, the sum of weights (r, 1), and that of weights times values
     (r, d_v), over all pairs of entries of two factors; queries (r, d_k) are scaled, own keys (r, d_k), values (r, d_v).
     """
-    (logs1, keys1, values1), (logs2, keys2, values2) = (one.joined(*mine) for one, mine in zip(factors, own, strict=True))
+    (logs1, keys1, values1), (logs2, keys2, values2) = (
+        one.joined(*mine) for one, mine in zip(factors, own, strict=True)
+    )
     scores = (queries[:, None] * keys1) @ keys2.transpose(0, 2, 1) + logs1[:, None] + logs2
     largest = scores.max(axis=(1, 2))
     weights = np.exp(scores - largest[:, None, None])

@@ -64,9 +64,7 @@ class TwoCache(StoredCache):
     def attend(self, queries: Tensor, own_keys: Tensor, own_values: Tensor) -> Tensor:
         """From the product rows, and from the factors for the pairs with the own token."""
         device, dtype = self.settings.device, torch.float64 if queries.dtype == torch.float64 else torch.float32
-        keys, values, own_keys, own_values = (
-            split(part.to(device, dtype)) for part in (*self.pair(), own_keys, own_values)
-        )
+        keys, values, *mine = (split(part.to(device, dtype)) for part in (*self.pair(), own_keys, own_values))
         batch, heads, reads, dim = queries.shape
         kv_heads, tokens, value_dim = keys[0].shape[1], keys[0].shape[2], values[0].shape[3]
         rows = [
@@ -80,7 +78,7 @@ class TwoCache(StoredCache):
         step = max(1, _SCORES // (batch * heads * (tokens + 1) ** 2))
         for start in range(0, reads, step):
             some = slice(start, start + step)
-            own = [part[:, :, None, some] for part in (*own_keys, *own_values)]
+            own = [part[:, :, None, some] for part in (*mine[0], *mine[1])]
             answers[..., some, :] = _answer(asked[..., some, :], rows, keys, values, own)
         return answers.view(batch, heads, reads, value_dim)
 
@@ -94,7 +92,7 @@ class TwoCache(StoredCache):
 def _answer(
     queries: Tensor, rows: list[Tensor], keys: tuple[Tensor, Tensor], values: tuple[Tensor, Tensor], own: list[Tensor]
 ) -> Tensor:
-    """Queries (batch, kv_heads, group, r, d), rows (batch, kv_heads, n^2, .), own factors (batch, kv_heads, 1, r, .)."""
+    """Queries (batch, kv_heads, group, r, d), rows (batch, kv_heads, n^2, .), own ones (batch, kv_heads, 1, r, .)."""
     key1, key2, value1, value2 = own
     (keys1, keys2), (values1, values2) = ([part[:, :, None] for part in side] for side in (keys, values))
     parts = [
@@ -103,7 +101,9 @@ def _answer(
         (queries * key2) @ keys1.mT,
         (queries * key1 * key2).sum(-1, keepdim=True),
     ]
-    weights = torch.cat(parts, dim=-1).softmax(-1).split([part.shape[-1] for part in parts], dim=-1)
+    weights: tuple[Tensor, ...] = torch.split(
+        torch.cat(parts, dim=-1).softmax(-1), [part.shape[-1] for part in parts], dim=-1
+    )
     cached = weights[0] @ rows[1][:, :, None]
-    mine = value1 * (weights[1] @ values2) + value2 * (weights[2] @ values1)
+    mine: Tensor = value1 * (weights[1] @ values2) + value2 * (weights[2] @ values1)
     return cached + mine + weights[3] * value1 * value2
