@@ -12,7 +12,7 @@ from kvverify.cli.output import apart, progress, save, show
 from kvverify.errors import UsageError
 
 PAGE = "index.html"
-_MOST = 100_000
+_MOST = 5000
 
 
 def report(
@@ -33,7 +33,7 @@ def report(
     from kvverify.report.site_read import read_results
 
     if (kept := count(most, "most")) > _MOST:
-        raise UsageError(f"most: {kept} given, at most {_MOST} are shown")
+        raise UsageError(f"most: {kept} given; a page shows at most {_MOST} audits")
     if ledger is not None and not claims:
         raise UsageError("--ledger names claims, and --no-claims leaves them out; give one of them")
     path = output / PAGE

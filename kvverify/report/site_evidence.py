@@ -112,10 +112,10 @@ def _verdict(one: Played) -> Html:
 def _sizes(audit: Mapping[str, Any]) -> Html:
     tokens, most = audit["instance"]["tokens"], max(audit[name] or 0 for name in SIZES) or 1
     rows = []
-    for name, (word, meaning) in SIZES.items():
+    for name, (word, _) in SIZES.items():
         size = audit[name]
         rows.append([
-            element("th", word, element("small", meaning), scope="row"),
+            element("th", word, scope="row"),
             _number(bits(size)),
             _number(bits(None if size is None else Fraction(size, tokens))),
             _bar((size or 0) / most, _COLOURS.get(name, "share")),

@@ -187,7 +187,7 @@ def _labels(placed: Sequence[tuple[Point, float, float]], taken: list[Box], canv
         name = point.name if len(point.name) <= _NAME else f"{point.name[: _NAME - 1]}…"
         width = _LETTER * size * len(name)
         for side, lift in _SIDES:
-            start, line = x + side * (reach + 3) - (width if side < 0 else 0), y + 4 + lift * (size - 1)
+            start, line = x + side * (reach + 3) - (width if side < 0 else 0), y + 4 + lift * (size + 2)
             box = (start, line - size + 2, start + width, line + 3)
             inside = canvas.left < start and box[2] < canvas.width and canvas.top < box[1] and box[3] < canvas.ground
             if inside and not any(_meet(box, other) for other in taken):
