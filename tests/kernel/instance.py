@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from flint import arb, arb_mat
 
-from tests.kernel import amplitude, compared, covered, explicit, sampled
+from tests.kernel import amplitude, compared, covered, explicit, sampled, seen, tensored
 from tests.kernel.ball import BallTilt, Shrunk, exactly, shrunk
 from tests.kernel.families import Keys, family
 from tests.kernel.oracle import least_errors, statement
@@ -24,6 +24,8 @@ from tests.kernel.real import at_most, ball, divergence, exp, fano, log2, precis
 Node = dict[str, Any]
 
 OTHERS = {"sampling": sampled.holds, "comparison": compared.holds, "polynomial": compared.holds, **explicit.HOLDS}
+OTHERS |= tensored.HOLDS
+OTHERS["visual-state-bits"] = seen.holds
 
 
 @precision()

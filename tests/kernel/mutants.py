@@ -19,7 +19,7 @@ Where = tuple[Any, ...]
 
 WORDS = {
     "claim", "attention", "body", "budget", "inputs", "form", "name", "sha256", "tensor", "id", "rule", "tail", "lower",
-    "upper", "left", "right", "may_differ", "lattice", "relation",
+    "upper", "left", "right", "may_differ", "lattice", "relation", "kernel", "edge", "cut",
 }  # fmt: skip
 WHOLE = {
     "tokens", "key_dim", "value_dim", "kv_heads", "layers", "state_bits_at_least", "head", "dimension", "size", "side",
@@ -27,13 +27,16 @@ WHOLE = {
     "queries", "weights", "exponents", "values", "query", "cells", "states", "cell_slots", "norm_slots",
     "slots_together", "window", "coordinate", "left_words_at_most", "right_words_at_most",
     "key_levels", "value_levels", "bits_per_token", "state_bits_enough",
-    "dim", "at_least", "at_most", "program", "holds", "elevation",
+    "head_dim", "sentinels", "k1", "k2", "v1", "v2", "word_bits", "word_from", "four_cache", "two_cache",
+    "re_associated", "state_bits_at_most", "reachable",
+    "dim", "at_least", "at_most", "program", "holds", "elevation", "scales", "model_dim", "down", "across",
 }  # fmt: skip
 TEXTS = (
     ("cube", "ball", "given"), ("real", "bf16"), ("near-identity", "ostrowski", "exact"), ("gaussian", "log-concave"),
-    ("state-bits", "state-bits-enough"), ("quantiser", "dithered"), ("cell", "norm"),
+    ("state-bits", "state-bits-enough"), ("quantiser", "dithered"), ("cell", "norm"), ("binary", "threshold"),
     ("masked-window", "running-sum"), ("ball", "sphere"), ("Z", "A*"),
     ("few", "volume", "caps", "ball-through-sphere", "arcs", "packing", "lattice", "lovasz-stein", "shells"),
+    ("nearest", "bilinear", "bicubic", "catmull-rom"), ("between-steps", "all-keys"),
 )  # fmt: skip
 FINEST, COARSEST = 60, -6  # steps of 2^-60 .. 2^6
 
@@ -121,7 +124,7 @@ def numbers(tree: Node) -> Iterator[Number]:
         elif isinstance(node, list):
             for i, item in enumerate(node):
                 yield from found(item, (*where, i), field)
-        elif field in ("generator", "parity", "representatives"):
+        elif field in ("generator", "parity", "representatives") or (field == "scales" and "x" in node):
             return
         elif " " in node or field in ("keys", "queries"):
             for i, word in enumerate(node.split(" ")):

@@ -14,7 +14,7 @@ from typing import Any
 
 from flint import arb, arb_mat
 
-from tests.kernel import amplitude, compared, covered, explicit, netted, quantised, sampled
+from tests.kernel import amplitude, compared, covered, explicit, netted, quantised, sampled, seen, tensored
 from tests.kernel.ball import BallTilt, ball_tilt, shrunk
 from tests.kernel.families import Keys, Wrong, family, require
 from tests.kernel.own_files import own_scores, preconditioned_bound
@@ -368,6 +368,8 @@ _RULES: dict[str, Any] = {
     "leak": _leak, "attention-row": attention_row,
     "separation": _separation, "levels": _levels, "random-access-code": _random_access_code, "counting": _counting,
     "determinant": _determinant, "volume": _volume, "joint": _joint, "amplitude": amplitude.rule,
+    **tensored.RULES,
+    "visual-rows": seen.rows, "visual-volume": seen.volume, "visual-symbols": seen.symbols,
 }  # fmt: skip
 
 CLAIMS: dict[str, Any] = {
@@ -378,5 +380,7 @@ CLAIMS: dict[str, Any] = {
     "two-inputs": (explicit.two, explicit.apart),
     "comparison": (compared.read, compared.met),
     "polynomial": (compared.polynomial, compared.met),
+    **tensored.CLAIMS,
+    "visual-state-bits": (seen.statement, seen.claimed),
 }
 """Of each kind of claim: its reader, which raises Wrong, and whether the last fact is of that kind and as strong."""

@@ -25,6 +25,8 @@ from tests.kernel import (
     polynomials_controls,
     quantiser_controls,
     sampling_controls,
+    tensor_controls,
+    visual_controls,
 )
 from tests.kernel import controls as plain
 from tests.kernel.controls import Control
@@ -37,7 +39,7 @@ def controls() -> tuple[Control, ...]:
     lists = (
         plain, payload_controls, payload_ball_controls, amplitude_controls, quantiser_controls, covering_controls,
         own_controls, sampling_controls, instances_controls, nets_controls,
-        comparison_controls, polynomials_controls,
+        comparison_controls, polynomials_controls, visual_controls, tensor_controls,
     )  # fmt: skip
     return tuple(control for family in lists for control in family.controls())
 
