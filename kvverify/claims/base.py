@@ -53,11 +53,12 @@ class Reading:
 
 @dataclass(frozen=True)
 class Table:
-    """Computed figures of a row, as they are printed."""
+    """Computed figures of a row, as they are printed; ``words`` where cells are phrases."""
 
     title: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    words: bool = False
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,10 @@ DEFINITIONS = (
     "to the "
     "oldest; tokens with v = 0 are left out of the sampler by norm.",
     "HO-7, first reading: a token outside of the window has score 0, weight 1, and stays in the denominator.",
+    "VAR: L counts the tokens in the cache at the cut. Between steps: before the last scale's tokens and queries; all "
+    "keys: after its keys and values, before its queries. Free tokens: as many as the rank of the interpolation.",
+    "TA: n counts Alice's tokens, each of four rows; the asker's own token brings 2n + 1 pairs. In TA-5 n counts the "
+    "new token with the others.",
 )  # fmt: skip
 _README_COLUMNS = "| claim, as recorded in this ledger | status | what was found |\n|---|---|---|"
 
@@ -110,7 +114,7 @@ def _section(entry: Entry) -> str:
         parts.append(f"Lemmas ([lemmas.md](lemmas.md)): {', '.join(f'`{name}`' for name in entry.lemmas)}.")
     if claim.table is not None:
         table = claim.table()
-        lines = (table.head, tuple("---:" for _ in table.head), *table.rows)
+        lines = (table.head, tuple("---" if table.words else "---:" for _ in table.head), *table.rows)
         parts += [f"{_plain(table.title)}:", "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)]
     if figures := claim.measured():
         parts.append("Measured, which proves nothing:\n\n" + "\n".join(f"- {_plain(text)}" for text in figures))

@@ -91,8 +91,9 @@ def entry_text(entry: Entry) -> str:
 
 def _aligned(table: Table) -> list[str]:
     widths = [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
-    lines = (table.head, *table.rows)
-    return [table.title, *("  ".join(f"{c:>{w}}" for c, w in zip(line, widths, strict=True)) for line in lines)]
+    side, lines = "<" if table.words else ">", (table.head, *table.rows)
+    aligned = ("  ".join(f"{c:{side}{w}}" for c, w in zip(line, widths, strict=True)) for line in lines)
+    return [table.title, *(line.rstrip() for line in aligned)]
 
 
 def said(found: Found) -> str:

@@ -7,7 +7,7 @@ from math import log, log2
 
 from kvverify.attention.visual import VAR_SCALES, Scales, free_tokens, growth, parse_scales, tokens_at
 from kvverify.claims.base import Node, Table
-from kvverify.claims.evidence import arithmetic, attention, projections, subgen, tensor
+from kvverify.claims.evidence import attention, projections, subgen, tensor
 
 _DIMENSIONS = (1, 2, 4, 8, 16, 32, 64)
 _SIZES = (16, 64, 256, 1024, 4096)
@@ -142,10 +142,23 @@ def patterns() -> Table:
     )
 
 
-def outgrown() -> Table:
-    """TA-4: the least n at which 0.53 n^2 d bits exceed the four caches."""
-    rows = ((f"{bits}", f"{arithmetic.outgrown_from(4, 1, bits)[0]}") for bits in (1, 4, 8, 16, 32))
-    return Table("Where 0.53 n^2 d bits exceed 4 n d words", ("bits a word", "from n on"), tuple(rows))
+def subgen_choices() -> Table:
+    """TA-6: steps that the record leaves open, as the compressors of this package take them."""
+    return Table(
+        "Steps that the record leaves open, and what subgen4 and subgen2 do",
+        ("step", "subgen4", "subgen2"),
+        (
+            ("what is clustered", "rows of K1 and of K2, each by itself", "product rows"),
+            ("a cell", "within delta of its oldest key, as in SG-2", "the same"),
+            ("the normaliser", "all pairs of slots of two cells, n_a n_b/t^2 each", "as in SG-2"),
+            ("the norm sampler", "|v1|^2 and |v2|^2, all pairs of slots", "|v1 o v2|^2 of the product row"),
+            ("what forms new product rows", "nothing has to", "the four caches, kept and counted in the state"),
+            ("order of new rows", "-", "(n, 0) .. (n, n), then (0, n) .. (n - 1, n)"),
+            ("the asker's own pairs", "one more entry of either factor", "summed exactly from the caches"),
+            ("t, s and delta", "settings; SG-4's sizes are for one softmax", "settings, delta of product rows"),
+        ),
+        words=True,
+    )
 
 
 def _right(tree: Node, place: int) -> int:
