@@ -26,7 +26,7 @@ Points = tuple[tuple[Fraction, float], ...]
 
 @dataclass(frozen=True)
 class Shape:
-    """A class of instances; audits of one class are drawn together. ``kind`` and ``attention``: None where usual."""
+    """A class of instances; audits of one class are drawn together. Kind, budget, attention: None where usual."""
 
     tokens: int
     key_dim: int
@@ -36,12 +36,13 @@ class Shape:
     max_logit: str
     inputs: str
     kind: str | None
+    budget: str | None
     attention: str | None
 
     @classmethod
     def of(cls, instance: Mapping[str, Any]) -> Shape:
         """Of an audit's instance."""
-        special = {"kind": "hard", "attention": "softmax"}
+        special = {"kind": "hard", "budget": "class", "attention": "softmax"}
         found = {field.name: instance[field.name] for field in fields(cls)}
         return cls(**found | {name: None for name, usual in special.items() if found[name] == usual})
 
@@ -51,7 +52,8 @@ class Shape:
         parts += [_many(self.layers, "layer")] if self.layers != 1 else []
         parts += [f"logits to {self.max_logit}"]
         parts += [f"{self.inputs} inputs"] if self.inputs != "real" else []
-        parts += [f"{self.kind} instance"] if self.kind else []
+        parts += [f"{self.kind} keys"] if self.kind else []
+        parts += [f"budget of {self.budget}"] if self.budget else []
         parts += [f"{self.attention} attention"] if self.attention else []
         return ", ".join(parts)
 
@@ -88,8 +90,8 @@ def shape_of(one: Played) -> Shape | None:
 
 def curves(shape: Shape, progress: Progress) -> Curves:
     """The curves of a class, proved now at the ten tolerances of an audit."""
-    if shape.kind or shape.attention:
-        return Curves(reason="the curves are about softmax attention on the hard instance of a class")
+    if shape.budget or shape.attention:
+        return Curves(reason="they are about softmax attention, and logits that are bounded for every key of the body")
     if shape.tokens > _MOST_TOKENS or max(shape.key_dim, shape.value_dim) > _MOST_DIM:
         return Curves(reason="the class is larger than this page computes curves for")
     if shape.kv_heads * shape.layers > _MOST_STREAMS:

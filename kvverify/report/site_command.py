@@ -30,6 +30,8 @@ def of_audit(audit: Mapping[str, Any]) -> str:
     options: list[tuple[str, object]] = []
     if one["kind"] not in (None, "hard"):
         options.append(("instance", one["kind"]))
+    if one["kind"] == "captured":
+        options.append(("keys", "FILE.safetensors"))
     elif _by_shape(one):
         shape = {"tokens": one["tokens"], "head-dim": one["key_dim"], "value-dim": one["value_dim"],
                  "kv-heads": one["kv_heads"], "layers": one["layers"], "max-logit": one["max_logit"]}  # fmt: skip

@@ -25,6 +25,7 @@ def audit(tree: Any) -> dict[str, Any]:
     if not isinstance(tree, dict) or tree.get("schema") != AUDIT:
         raise ValueError(f"no object of {AUDIT}")
     found: dict[str, Any] = _AUDIT(tree)
+    found["instance"]["attention"] = found["instance"]["attention"] or found["settings"]["attention"]
     if min(found["instance"][name] for name in ("tokens", "key_dim", "value_dim", "kv_heads", "heads", "layers")) < 1:
         raise ValueError("an instance without tokens, dimensions, heads or layers")
     if found["status"] not in ("INCOMPLETE", "REFUSED"):
@@ -142,13 +143,13 @@ _AUDIT = table(
     compressor=text,
     settings=table(
         parameters=words, dtype=text, device=maybe(text), seed=maybe(count), commit=maybe(text), versions=words,
-        chunk=maybe(count),
+        chunk=maybe(count), attention=maybe(text),
     ),
     schedule=maybe(text),
     instance=table(
         tokens=count, key_dim=count, value_dim=count, kv_heads=count, heads=count, layers=count, inputs=text,
         max_logit=text, tolerance=maybe(ratio), failure=maybe(ratio), certificate=maybe(text), payload=text,
-        alphabet=maybe(count), kind=maybe(text), attention=maybe(text),
+        alphabet=maybe(count), kind=maybe(text), budget=maybe(text), attention=maybe(text),
     ),
     claim=maybe(words),
     **dict.fromkeys(

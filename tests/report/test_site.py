@@ -186,6 +186,8 @@ def test_a_command_plays_the_same_again() -> None:
     assert of_audit(odd).endswith("--schedule chunk:2x32 --claim bits-per-token=10,tolerance=1/100,failure=0")
     from_file = checked(changed(audit(), "instance", "inputs", to="bf16"))
     assert "--certificate dddddddddddddddd.json" in of_audit(from_file)
+    crowded = checked(changed(audit(), "instance", "kind", to="crowded"))
+    assert "--instance crowded --tokens 64 --head-dim 16" in of_audit(crowded)
     request = sweep_line(None)["request"]
     assert of_request(request) == (
         "kvverify audit pkg.cache:Cache --set bits=3 --tokens 64 --head-dim 16 --kv-heads 2 --heads 4 "
@@ -216,7 +218,7 @@ def test_figures_are_rounded_to_what_is_true() -> None:
     assert reached(checked(audit(curve=[{"tolerance": "1/3", "wrong_reads": 0, "floor_bits": 1}]))) is None
 
 
-SMALL = Shape(32, 8, 8, 1, 1, "24", "real", None, None)
+SMALL = Shape(32, 8, 8, 1, 1, "24", "real", None, None, None)
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +247,7 @@ def test_there_are_no_curves_for_what_they_are_not_about() -> None:
         raise AssertionError("nothing was to be computed")
 
     for shape, words in (
-        (Shape.of({**vars(SMALL), "kind": "captured"}), "hard instance"),
+        (Shape.of({**vars(SMALL), "kind": "captured", "budget": "own-keys"}), "every key of the body"),
         (Shape.of({**vars(SMALL), "attention": "tensor"}), "softmax"),
         (Shape.of({**vars(SMALL), "tokens": 10**30}), "larger"),
         (Shape.of({**vars(SMALL), "kv_heads": 10**6}), "more heads"),
@@ -253,7 +255,7 @@ def test_there_are_no_curves_for_what_they_are_not_about() -> None:
         found = curves(shape, silent)
         assert found.lines == {}
         assert words in (found.reason or "")
-    assert Shape.of({**vars(SMALL), "kind": "hard", "attention": "softmax"}) == SMALL
+    assert Shape.of({**vars(SMALL), "kind": "hard", "budget": "class", "attention": "softmax"}) == SMALL
     worded = curves(Shape.of({**vars(SMALL), "max_logit": "<b>"}), lambda *_: None)
     assert "max-logit: '<b>' is no number" in (worded.reason or "")
 
