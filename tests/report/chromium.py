@@ -22,9 +22,9 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-proxy-server",
-    "--host-resolver-rules=MAP * ~NOTFOUND", "--remote-debugging-pipe",
+    "--host-resolver-rules=MAP * ~NOTFOUND", "--disable-dev-shm-usage", "--remote-debugging-pipe",
 )  # fmt: skip
-_SECONDS = 30.0
+_SECONDS = 60.0
 
 
 def browser_path() -> str:
@@ -47,13 +47,14 @@ class Browser:
             os.dup2(high[0], 3)
             os.dup2(high[1], 4)
 
+        home = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "TMPDIR"), self._folder)
         high = [os.dup(theirs_in), os.dup(theirs_out)]
         while min(high) <= 4:  # so that neither dup2 overwrites the other's source
             high = [os.dup(one) for one in high]
         self._process = subprocess.Popen(
             [path, *_FLAGS, f"--user-data-dir={self._folder}", "about:blank"],
             preexec_fn=descriptors, close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True,
+            stderr=subprocess.DEVNULL, start_new_session=True, env={**os.environ, **home},
         )  # fmt: skip
         for one in (theirs_in, theirs_out, *high):
             os.close(one)
