@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from kvverify.kernel import document
-from tests.engines import bits, compared, coverings, enough, exact, keys, reads
+from tests.engines import bits, compared, coverings, enough, exact, keys, reads, tensored, visual
 from tests.engines.facts import Enough, Node, Problem, StateBits
 from tests.engines.interval import Case, Contrary, Undecided, must
 
 AGREES, CONTRARY, UNDECIDED, TAKEN = "agrees", "contrary", "undecided", "taken"
 RULES = {**keys.RULES, **reads.RULES, **bits.RULES, **enough.RULES, **coverings.RULES, **exact.RULES, **compared.RULES}
+RULES |= tensored.RULES | visual.RULES
 
 
 @dataclass(frozen=True)
@@ -82,5 +83,6 @@ def _state(case: Case, last: Any) -> None:
 
 CLAIMS: dict[str, Any] = {
     **dict.fromkeys(("state-bits", "state-bits-enough"), _state), **coverings.CLAIMS, **exact.CLAIMS, **compared.CLAIMS,
+    **tensored.CLAIMS, **visual.CLAIMS,
 }  # fmt: skip
 """Of each kind of claim: what the last step is held against. Raises Contrary."""
