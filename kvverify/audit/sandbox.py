@@ -34,6 +34,9 @@ _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/opt", "/sys/devices/syste
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 _PASSED_ON = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "SYSTEMROOT")
 _NOISE_KEPT = 2000
+MAX_PROCESSES = 64
+"""Of a player at one time; each has the bound on memory."""
+_LOOK_SECONDS = 0.5
 _NOTHING = object()
 # Processes and pipes may vanish between look and touch; that is what was wanted.
 _GONE = contextlib.suppress(ProcessLookupError, FileNotFoundError, BrokenPipeError)
@@ -62,10 +65,10 @@ class Player:
         """
         self.role = role.capitalize()
         self._limits = limits
-        self._late = False
+        self._ended = ""
         self._noise = b""
-        self._watchdog = threading.Timer(limits.seconds, self._expire)
-        self._watchdog.daemon = True
+        self._over = threading.Event()
+        self._watchdog = threading.Thread(target=self._watch, daemon=True)
         self._scratch = tempfile.mkdtemp(prefix=f"kvverify-{role}-")
         try:
             self._process = self._started(role, job)
@@ -111,7 +114,9 @@ class Player:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._watchdog.cancel()
+        self._over.set()
+        if self._watchdog.is_alive():
+            self._watchdog.join()
         # The leader is reaped last: until then nobody else can be given its number.
         _kill_session(self._process.pid)
         self._process.wait()
@@ -159,8 +164,8 @@ class Player:
 
     def _reason(self) -> str:
         end = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
-        if self._late:
-            return f"{self.role} did not finish within {self._limits.seconds:g} s (--timeout)"
+        if self._ended:
+            return f"{self.role} {self._ended}"
         self._listener.join(timeout=1)
         last = self._noise.decode(errors="replace").strip().rpartition("\n")[2]
         if end is not None and end.si_code == os.CLD_EXITED:
@@ -176,9 +181,17 @@ class Player:
             while block := noise.read1(1 << 16):  # type: ignore[attr-defined]
                 self._noise = (self._noise + block)[-_NOISE_KEPT:]
 
-    def _expire(self) -> None:
-        self._late = True
-        _kill_session(self._process.pid)
+    def _watch(self) -> None:
+        """End the player when its time is over, or when it has too many processes."""
+        deadline = time.monotonic() + self._limits.seconds
+        while not self._over.wait(max(0.0, min(_LOOK_SECONDS, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
+                self._ended = f"did not finish within {self._limits.seconds:g} s (--timeout)"
+            elif len(_session(self._process.pid)) > MAX_PROCESSES:
+                self._ended = f"had more than {MAX_PROCESSES} processes at a time"
+            if self._ended:
+                _kill_session(self._process.pid)
+                return
 
 
 def _interpreter() -> tuple[str, ...]:

@@ -1,90 +1,106 @@
-"""Every cheat with its declared outcome: the flags that it gets, or that it answers at chance, under each isolation."""
+"""Every cheat has its declared outcome: its flags, or at chance under the isolation that is named."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
+from kvverify.audit import claim as claims
+from kvverify.audit import verdict
 from kvverify.audit.game import play
 from kvverify.audit.report import Report
-from kvverify.audit.verdict import Claim
 from tests.audit.small import instance
 from tests.conftest import needs
+from tests.museum.specimens import PAGE, SPECIMENS, Outcome, Specimen, page
 
 needs("torch", "audit")
 needs("scipy", "audit")
 
 CHEATS = Path(__file__).with_name("cheats")
 INSTANCE = instance(32, value_dim=16)
+BYTES = 64 * (32 + 16) * 4  # of the cache
+# Those of which nothing comes back are played together, a layer each: one that did would be seen among them.
+CROWD = [(one, o) for one in SPECIMENS for o in one.outcomes if o.chance and not o.flags]
+ALONE = [
+    pytest.param(one, isolation, o, id=f"{one.name}-{isolation}", marks=[pytest.mark.slow] * (o.slow or crowded))
+    for one in SPECIMENS
+    for o in one.outcomes
+    for isolation in o.isolation
+    for crowded in [(one, o) in CROWD]
+]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Specimen:
-    """Declared outcome of a cheat (file:class) under an isolation; ``chance``: nothing came back."""
-
-    name: str
-    isolation: str
-    flags: tuple[str, ...]
-    chance: bool
-
-
-SPECIMENS = [
-    Specimen("hiding.py:TemporaryFile", "none", ("HIDDEN STATE",), chance=False),
-    Specimen("hiding.py:TemporaryFile", "landlock", (), chance=True),
-    Specimen("hiding.py:TemporaryFile", "namespaces", (), chance=True),
-    Specimen("hiding.py:InProcess", "none", (), chance=True),
-    Specimen("hiding.py:BackgroundProcess", "none", ("HIDDEN STATE",), chance=False),
-    Specimen("hiding.py:BackgroundProcess", "landlock", (), chance=True),
-    Specimen("hiding.py:PublicConfiguration", "none", ("HIDDEN STATE",), chance=False),
-    Specimen("hiding.py:Forgetful", "strongest", ("HIDDEN STATE",), chance=False),
-    Specimen("lying.py:BehindAView", "none", ("NOT A COMPRESSOR", "BYTES > CLAIM"), chance=True),
-    Specimen("lying.py:LyingDtype", "strongest", ("NOT A COMPRESSOR", "BYTES > CLAIM"), chance=False),
-    Specimen("lying.py:HeaderSmuggler", "strongest", ("NOT A COMPRESSOR", "BYTES > CLAIM"), chance=False),
-]
-# The same ways as others above, tried on other things.
-SLOW = [
-    Specimen("hiding.py:PublicConfiguration", "landlock", (), chance=True),
-    Specimen("lying.py:EncodedSeed", "strongest", ("NOT A COMPRESSOR",), chance=False),
-]
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the cheats: one of them writes over its own settings, another on the times of a shelf of files."""
+    for file in CHEATS.glob("*.py"):
+        (tmp_path / file.name).write_text(file.read_text())
+    (tmp_path / "shelf").mkdir()
+    for number in range(40):
+        (tmp_path / "shelf" / f"{number:02}").touch()
+    return tmp_path
 
 
-def played(name: str, isolation: str, cheats: Path = CHEATS, **options: object) -> Report:
-    report = play(f"{cheats / name}", INSTANCE, isolation=isolation, timeout=60, **options)  # type: ignore[arg-type]
+def played(target: str, isolation: str, **options: object) -> Report:
+    report = play(target, options.pop("on", INSTANCE), isolation=isolation, **options)  # type: ignore[arg-type]
     if report.reason and ("Operation not permitted" in report.reason or "no Landlock" in report.reason):
         pytest.skip(f"this machine has no {isolation}")
     return report
 
 
-CASES = [*SPECIMENS, *(pytest.param(one, marks=pytest.mark.slow) for one in SLOW)]
-
-
-@pytest.mark.parametrize("specimen", CASES, ids=lambda one: f"{one.name}-{one.isolation}")
-def test_every_cheat_has_its_declared_outcome(specimen: Specimen, tmp_path: Path) -> None:
-    for file in CHEATS.glob("*.py"):  # a copy: one of them writes over its own settings
-        (tmp_path / file.name).write_text(file.read_text())
-    report = played(specimen.name, specimen.isolation, tmp_path)
-    assert report.reason is None
-    assert report.flags == specimen.flags
-    assert specimen.isolation in (report.record.isolation, "strongest")
+def at_chance(report: Report, share: float) -> bool:
+    """Nothing certified, and not more right than a guess, but for ``share`` of the reads."""
     score = report.record.score
     assert score is not None
-    assert (score.certified_floor_bits == 0) == specimen.chance
-    if specimen.chance:
-        assert all(point.wrong_reads > 0.9 * (1 - point.tolerance) * score.reads for point in score.curve)
-    elif specimen.name != "hiding.py:Forgetful":
-        assert score.max_abs_error is not None
-        assert score.max_abs_error < 1e-5
+    wrong = all(point.wrong_reads > (1 - share) * (1 - point.tolerance) * score.reads for point in score.curve)
+    return score.certified_floor_bits == 0 and wrong
 
 
-def test_an_attend_that_ignores_its_state_refutes_the_claim() -> None:
-    claim = Claim(bits=1 << 16, tolerance=Fraction(1, 4), failure=Fraction(1, 10))
-    report = played("lying.py:IgnoresItsState", "strongest", claim=claim)
-    assert report.flags == ("CLAIM REFUTED",)
-    assert report.record.score is not None
-    assert report.record.score.certified_floor_bits == 0
-    # The one tensor that was sent changes no answer: what is live is the header alone.
-    sizes = report.to_json()
-    assert sizes["live_bits"] == sizes["wire_bits"] - 16 * 32
+@pytest.mark.parametrize(("specimen", "isolation", "outcome"), ALONE)
+def test_every_cheat_has_its_declared_outcome(
+    specimen: Specimen, isolation: str, outcome: Outcome, folder: Path
+) -> None:
+    words = dict(word.split("=") for word in specimen.claim.split(",")) if specimen.claim else None
+    claim = claims.parse(words, INSTANCE) if words else None
+    report = played(
+        f"{folder / specimen.name}", isolation, timeout=specimen.seconds, memory_bytes=specimen.memory_bytes,
+        claim=claim, floor_for=claims.Against(INSTANCE),
+    )  # fmt: skip
+    if isolation == "none" and specimen.name.endswith(":RefereeMemory") and report.flags == ():
+        pytest.skip("on this machine no process may look at its parent")
+    assert (report.reason or "").startswith(outcome.reason)
+    assert bool(report.reason) == bool(outcome.reason)
+    assert report.flags == outcome.flags
+    assert isolation in (report.record.isolation, "strongest")
+    if not outcome.reason:
+        assert at_chance(report, 0.1) == outcome.chance
+
+
+@pytest.mark.parametrize("isolation", ["none", "landlock", "namespaces"])
+def test_nothing_comes_back_from_any_hiding_place(isolation: str, folder: Path) -> None:
+    names = [one.name.replace(".py", "") for one, outcome in CROWD if isolation in outcome.isolation]
+    crowd = instance(32, value_dim=16, layers=len(names))
+    options = {"on": crowd, "parameters": {"names": "+".join(names)}, "timeout": 60}
+    report = played(f"{folder / 'crowd.py'}:Crowd", isolation, **options)
+    assert (report.reason, report.flags, report.record.isolation) == (None, (), isolation)
+    assert at_chance(report, 1 / 2 / len(names))
+
+
+def test_dead_weight_is_named(folder: Path) -> None:
+    found = played(f"{folder / 'lying.py'}:DeadWeight", "strongest", timeout=60).to_json()
+    assert found["dead_tensors"] == [{"place": "message[0]['values_before']", "bits": 64 * 16 * 8}]
+    assert found["dead_bits"] == found["wire_bits"] - found["live_bits"] == 64 * 16 * 8
+
+
+def test_every_flag_is_proved_by_a_specimen_and_no_flag_by_one() -> None:
+    raised = {flag for one in SPECIMENS for outcome in one.outcomes for flag in outcome.flags}
+    assert raised == set(verdict.RULES)
+    default = {flag for parameters in ALONE if not parameters.marks for flag in parameters.values[2].flags}
+    assert default >= set(verdict.RULES) - {"CLAIM IMPOSSIBLE"}  # which the command line's own tests play
+    assert any(not outcome.flags and not outcome.chance for one in SPECIMENS for outcome in one.outcomes)
+    assert len({one.name for one in SPECIMENS}) == len(SPECIMENS) >= 10
+
+
+def test_the_page_shows_what_is_declared() -> None:
+    assert PAGE.read_text() == page(), "run: python -m tests.museum.specimens"

@@ -29,6 +29,8 @@ class Leaf:
     def raw(self) -> bytes:
         """The elements in row-major order."""
         flat = self.readable.contiguous().cpu().reshape(-1)
+        if flat.numel() == 1:  # PyTorch calls it contiguous whatever its stride is
+            flat = flat.as_strided((1,), (1,))
         return flat.view(torch.uint8).numpy().tobytes()
 
 
