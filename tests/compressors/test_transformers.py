@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kvverify.compressors import find
-from kvverify.compressors.protocol import Settings, Shape, residual_length
+from kvverify.compressors.protocol import Settings, Shape, claimed_bits, residual_length
 from kvverify.errors import Incomplete
 from tests.conftest import needs
 
@@ -145,3 +145,16 @@ def test_a_cache_that_hands_back_something_else_cannot_be_driven() -> None:
 def test_a_message_of_another_class_is_refused() -> None:
     with pytest.raises(wire.WireError, match="a ShyCache, not a OwnCache"):
         wrapped(OwnCache()).load(ShyCache())
+
+
+def test_a_quantised_cache_claims_what_its_name_says() -> None:
+    """2 bits for each of the 64 tokens that were quantised, 16 for each of the 5 newest; no other cache has a name."""
+    made = compressor("hqq", 2, "bfloat16")
+    assert claimed_bits(made) == 0
+    fill(made, [64] + [1] * 5, "bfloat16")
+    scalars = 2 * (64 + 64)
+    assert claimed_bits(made) == scalars * (2 * 64 + 16 * 5)
+    assert wire.measure(made.message()).readable_bits >= claimed_bits(made) + scalars * 64 // 2
+    fill(made, [1] * 11, "bfloat16")
+    assert claimed_bits(made) == scalars * 2 * 80
+    assert claimed_bits(compressor("dynamic", 4, "bfloat16")) is None

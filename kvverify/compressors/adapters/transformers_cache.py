@@ -53,6 +53,21 @@ class TransformersCache(UpdateCache):
         made = _quantised(options) if options["cache"] in _BITS else _plain(settings, options)
         super().__init__(settings, made)
         self.fixed = int(options["max_cache_len"]) if str(options["cache"]).startswith("static") else None
+        self.nominal = int(options["bits"]) if options["cache"] in _BITS else None
+
+    def claimed_bits(self) -> int | None:
+        """What its name says: ``bits`` a scalar, and the newest tokens, which it keeps as they are, in full.
+
+        The package says of ``nbits`` that so many bits are used for quantisation; scales and offsets of the groups come
+        on top, and are no part of the name. None where nothing is quantised.
+        """
+        if self.nominal is None or not self.cache.layers:
+            return None
+        layer, shape = self.cache.layers[0], self.settings.shape
+        newest = layer.keys.shape[-2] if layer.is_initialized and layer.keys.dim() == 4 else 0
+        full = 8 * getattr(torch, self.settings.dtype).itemsize
+        scalars = shape.batch * shape.kv_heads * (shape.key_dim + shape.value_dim)
+        return int(scalars * (self.nominal * (layer.get_seq_length() - newest) + full * newest))
 
     def update(self, cache: Any, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """A static cache asks for positions, and hands its whole buffer back: what is not filled yet is cut off."""
