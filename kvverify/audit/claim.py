@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 from kvverify.audit.verdict import Claim, Floor
 from kvverify.bounds import Bound, best_bound
 from kvverify.bounds.given import given_bound
+from kvverify.bounds.tensor import tensor_claim_bound
+from kvverify.bounds.visual import visual_claim_bound
 from kvverify.bounds.witness import write_bound
 from kvverify.errors import UsageError
+from kvverify.instances.tensor import TensorInstance
+from kvverify.instances.visual import VisualInstance
 from kvverify.problem import Problem, number
 
 if TYPE_CHECKING:
@@ -71,7 +75,11 @@ class Against:
     def __call__(self, claim: Claim) -> Floor | None:
         """The best bound that the kernel accepts for the claimed tolerance and failure; None without one."""
         one, asked = self.instance, problem(self.instance, claim)
-        if one.budget == "class":
+        if isinstance(one, TensorInstance):
+            found, streams = tensor_claim_bound(one, asked), one.layers
+        elif isinstance(one, VisualInstance):
+            found, streams = visual_claim_bound(one, asked), one.layers
+        elif one.budget == "class":
             found, streams = best_bound(asked), 1
         else:  # a claim about given keys, each stream on its own
             found, streams = given_bound(one, asked), one.kv_heads * one.layers

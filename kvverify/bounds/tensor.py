@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from kvverify.bounds.search import instance_bound
+from kvverify.bounds.search import Bound, instance_bound
 from kvverify.bounds.tensor_search import tensor_bound
 from kvverify.errors import UsageError
 from kvverify.instances.layout import from_certificate
-from kvverify.instances.tensor import TensorInstance
+from kvverify.instances.tensor import FACTORS, TensorInstance
+from kvverify.problem import Problem
 
 TOLERANCE, FAILURE = Fraction(1, 100), Fraction(1, 10)
 
@@ -36,3 +37,12 @@ def tensor_instance(
     )  # fmt: skip
     digest = "" if found.certificate is None else str(found.certificate["digest"])
     return replace(made, state_bits_at_least=int(found.bits) * layers, certificate=digest)
+
+
+def tensor_claim_bound(one: TensorInstance, asked: Problem) -> Bound:
+    """The best bound for a claim of that tolerance and failure about one layer of the instance's class."""
+    found = tensor_bound(
+        one.tokens, one.key_dim, one.value_dim, Fraction(1), one.max_logit, tolerance=asked.tolerance,
+        relative=asked.relative, failure=asked.failure, kv_heads=one.kv_heads // FACTORS,
+    )  # fmt: skip
+    return Bound(asked, found.bits, found.certificate, found.family, found.reason)

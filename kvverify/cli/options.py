@@ -25,6 +25,10 @@ Inputs = Annotated[str, typer.Option(help="Format of keys and values: real or bf
 KvHeads = Annotated[str, typer.Option(help="KV heads of one layer; each is a stream of its own.")]
 Layers = Annotated[str, typer.Option(help="Layers; each multiplies the streams.")]
 Scalar = Annotated[str, typer.Option(help="Bits of a scalar of the dense cache.")]
+Attention = Annotated[str | None, typer.Option(help="softmax (if nothing is said), visual or tensor.")]
+Scales = Annotated[str | None, typer.Option(help="visual: sizes of the maps, as 1,2,4 or 4x6,8x12; var: VAR's ten.")]
+Kernel = Annotated[str | None, typer.Option(help="visual: nearest, bilinear, bicubic (default) or catmull-rom.")]
+Cut = Annotated[str | None, typer.Option(help="visual: between-steps (default: before the last map), or all-keys.")]
 Seconds = Annotated[str, typer.Option(help="Seconds for each player.")]
 
 

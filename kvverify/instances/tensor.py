@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from kvverify.attention.tensor import attend_tensor_reference, tensor_reference_error
+from kvverify.figures import exact
 from kvverify.instances.hard import HardInstance, Place
 
 if TYPE_CHECKING:
@@ -119,4 +120,4 @@ class TensorInstance(HardInstance):
     def described(self) -> dict[str, Any]:
         """The size of the other form: product rows of keys and of values, 16 bits a scalar."""
         heads = self.kv_heads // FACTORS * self.layers
-        return {"two_cache_bits": 16 * heads * self.tokens**2 * (self.key_dim + self.value_dim)}
+        return {"two_cache_bits": exact(16 * heads * self.tokens**2 * (self.key_dim + self.value_dim))}

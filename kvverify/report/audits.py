@@ -15,7 +15,12 @@ def audit_text(answer: Mapping[str, Any]) -> str:
         f"{answer['compressor']} {_settings(answer)}on {_tokens(one)}, keys of {one['key_dim']}, values of "
         f"{one['value_dim']}, {one['kv_heads']} KV head(s), {one['payload']} secret, logits to {one['max_logit']}"
     )
-    lines = [f"{head}, fed as {answer['schedule']}." if answer["schedule"] else f"{head}."]
+    lines = [f"{head}, fed as {answer['schedule']}." if answer["schedule"] else f"{head}.", *_stream(answer, one)]
+    if rehearsed := answer.get("rehearsals"):
+        lines.append(
+            f"Chosen after {rehearsed['played']} rehearsals: "
+            f"{', '.join(f'{name} {value}' for name, value in rehearsed['chosen'].items())}."
+        )
     if answer["status"] == "INCOMPLETE":
         return "\n".join([*lines, f"INCOMPLETE: {answer['reason']}"])
     tokens = one["tokens"]
@@ -68,6 +73,17 @@ def _claim(claim: Mapping[str, Any], tokens: int) -> list[str]:
             f"    surely off: {claim['missed_reads']} reads, so a share of at least {share} at 99.9% confidence"
         )
     return lines
+
+
+def _stream(answer: Mapping[str, Any], one: Mapping[str, Any]) -> list[str]:
+    """What the stream of another attention is made of."""
+    if one["attention"] == "visual":
+        free = f"{one['free_tokens']} of {one['tokens']} tokens are free"
+        return [f"  maps {one['scales']}, kernel {one['kernel']}, cut {one['cut']}: {free}"]
+    if one["attention"] == "tensor":
+        dense, rows = int(answer["dense_bits"]), int(one["two_cache_bits"])
+        return [f"  four caches of 16 bits a scalar: {dense:,} bits; their product rows, as two caches: {rows:,} bits"]
+    return []
 
 
 def _tokens(one: Mapping[str, Any]) -> str:
