@@ -125,7 +125,7 @@ TA4 = Claim(
         Reading(
             "by embedding n^2 d free bits in V1 * V2: a column takes fewer patterns than 2^(n^2)",
             "contradicted",
-            ("patterns-2", "patterns-3", "patterns-threshold-3", "patterns-threshold-4", "patterns-large"),
+            ("patterns-2", "patterns-3", "patterns-threshold-3", "patterns-large"),
         ),
         Reading(
             "a column of V1 * V2 at n = 2 with real values and a threshold: all 16 patterns occur",
@@ -171,7 +171,6 @@ TA4 = Claim(
                 ("3", "n = 3: 50 of 512", 3, "binary", True),
                 ("threshold-2", "n = 2, real values and a threshold: 16 of 16", 2, "threshold", False),
                 ("threshold-3", "n = 3: 338 of 512", 3, "threshold", True),
-                ("threshold-4", "n = 4: 12,616 of 65,536", 4, "threshold", True),
             )
         ),
         Certificate("patterns-large", "n = 5: both counts are below 2^25", tensor.fewer_patterns, counterexample=True),

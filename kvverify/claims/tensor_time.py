@@ -32,7 +32,7 @@ TA5 = Claim(
             "four caches in the best order known here, re-associated: no more multiplications than two caches, fewer "
             "from n = 2 on",
             "contradicted",
-            ("again", "again-64", "again-large"),
+            ("again", "again-16", "again-large"),
         ),
     ),
     threshold=lambda: "n = 2",
@@ -47,10 +47,10 @@ TA5 = Claim(
             counterexample=True,
         ),
         Certificate(
-            "again-64",
-            "n = 64, d = 16",
+            "again-16",
+            "n = 16, d = 8, words of 8 bits",
             tensor.identity,
-            {"tokens": 64, "head_dim": 16, "seed": 1},
+            {"tokens": 16, "head_dim": 8, "word_bits": 8, "seed": 1},
             counterexample=True,
         ),
         Certificate(

@@ -37,6 +37,7 @@ def state(
     first alone, second factors all ones. Raises UsageError where no bound holds.
     """
     within(form in ("halves", "skeleton"), "a form of halves or skeleton", form)
+    within(0 <= failure <= Fraction(1, 2), "0 <= failure <= 1/2", failure)
     found = tensor_bound(
         tokens, head_dim, head_dim if value_dim is None else value_dim, scale or Fraction(head_dim), max_logit,
         relative=relative, failure=failure, form=form,
