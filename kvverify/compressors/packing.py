@@ -18,8 +18,8 @@ def unpack(planes: Tensor, dim: int) -> Tensor:
     """The codes (..., dim) that `pack` packed."""
     bits_of_byte = torch.arange(256, device=planes.device)[:, None] >> torch.arange(8, device=planes.device) & 1
     spread = bits_of_byte.to(torch.uint8).view(torch.int64)[:, 0]  # eight codes at once: as fast as memory
-    codes = torch.zeros_like(planes[..., 0, :], dtype=torch.int64)
-    for bit, plane in enumerate(planes.unbind(-2)):
-        eight = spread.index_select(0, plane.flatten().int()).view(plane.shape)
-        codes.bitwise_or_(eight.bitwise_left_shift_(bit))
-    return codes.view(torch.uint8)[..., :dim]
+    first, *others = planes.movedim(-2, 0).int().flatten(1)
+    codes = spread.index_select(0, first)
+    for bit, plane in enumerate(others, 1):
+        codes.add_(spread.index_select(0, plane), alpha=1 << bit)
+    return codes.view(planes[..., 0, :].shape).view(torch.uint8)[..., :dim]

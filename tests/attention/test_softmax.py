@@ -13,6 +13,7 @@ from tests.conftest import needs
 
 torch = needs("torch", "audit")
 
+from kvverify.attention import softmax_torch  # noqa: E402
 from kvverify.attention.softmax_torch import attend_with_own, chunk_queries  # noqa: E402
 
 torch.set_num_threads(1)
@@ -66,9 +67,18 @@ def test_the_error_bound_is_honest_about_huge_scores() -> None:
     assert allowed == sorted(allowed)
 
 
+@pytest.fixture(params=["by the normaliser", "by an extra token"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On this device, and as on all others."""
+    if request.param == "by an extra token":
+        monkeypatch.setattr(softmax_torch, "_by_normaliser", softmax_torch._by_extra_token)
+
+
+each_way = pytest.mark.usefixtures("way")
 SHAPES = [(1, 1, 1, 7, 20, 16, 16), (2, 3, 4, 5, 33, 8, 24), (1, 2, 2, 9, 1, 64, 16), (1, 2, 3, 4, 0, 8, 8)]
 
 
+@each_way
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("chunk", [None, 1, 2, 3, 100])
 def test_the_fast_form_agrees(shape: tuple[int, ...], chunk: int | None) -> None:
@@ -82,6 +92,7 @@ def test_the_fast_form_agrees(shape: tuple[int, ...], chunk: int | None) -> None
     assert float(np.abs(single.numpy() - expected).max()) < 1e-5
 
 
+@each_way
 def test_bf16_inputs_are_not_rounded_again() -> None:
     arrays = [torch.from_numpy(array).bfloat16() for array in problem(1, 2, 2, 50, 200, 64, 64)]
     expected = attend_reference(*(array.double().numpy() for array in arrays), 0.3)
@@ -90,6 +101,7 @@ def test_bf16_inputs_are_not_rounded_again() -> None:
     assert float(np.abs(answers.double().numpy() - expected).max()) < 1e-5
 
 
+@each_way
 @pytest.mark.parametrize("score", [-80.0, -1.0, 0.0, 1.0, 80.0])
 def test_the_own_token_takes_its_share(score: float) -> None:
     queries = torch.tensor([[[[1.0, 0.0]]]], dtype=torch.float64)
@@ -101,6 +113,7 @@ def test_the_own_token_takes_its_share(score: float) -> None:
     assert float(answer) == pytest.approx(0.25 * (1 - share) - share, rel=1e-12, abs=1e-14)
 
 
+@each_way
 def test_no_query_sees_the_token_of_another() -> None:
     arrays = [torch.from_numpy(array) for array in problem(1, 1, 1, 6, 10, 8, 8)]
     before = attend_with_own(*arrays, 1.0)

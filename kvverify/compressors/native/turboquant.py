@@ -80,7 +80,7 @@ class TurboQuant(StoredCache):
 
     def _vectors(self, side: str) -> Tensor:
         codes = unpack(self.state[f"{side}_codes"], self.dims[side])
-        rotated = self.books[side][0].float().take(codes.long())
+        rotated = self.books[side][0].float().index_select(0, codes.int().flatten()).view(codes.shape)
         if side == "keys" and self.unbiased:
             left = unsketch(self.state["left_signs"], self.projection)
             rotated = torch.addcmul(rotated, left, self.state["left_norms"].float())
