@@ -13,7 +13,7 @@ import pytest
 
 from kvverify.claims import ledger, measured, recipe
 from kvverify.claims.base import Certificate
-from kvverify.claims.ledger import CLAIMS, PAPERS, find
+from kvverify.claims.ledger import CLAIMS, PAPERS, find, place
 from kvverify.errors import Incomplete, UsageError
 from kvverify.kernel.check import Verdict, check
 from tests.claims.test_ledger import OWN
@@ -24,6 +24,12 @@ KEYS = {
     "id", "paper", "record", "provenance", "status", "readings", "threshold", "certificates", "lemmas",
     "counterexamples",
 }  # fmt: skip
+CONTRADICTED = [
+    place(claim, one)
+    for claim in CLAIMS
+    for one in claim.certificates
+    if one.counterexample and claim.paper in ("visual", "tensor")
+]
 OURS = {id(one): one for claim in CLAIMS for one in claim.certificates}
 _FOUND: dict[int, ledger.Found] = {}
 
@@ -74,6 +80,13 @@ def test_one_claim_and_the_table() -> None:
 @pytest.mark.parametrize("command", ["claims", "certify"])
 def test_an_unknown_id_names_the_nearest(command: str) -> None:
     kvverify(command, "HO-11").refuses(2, "no claim 'HO-11'", "HO-1")
+
+
+def test_counterexamples_are_replayed_from_their_files_alone(tmp_path: Path) -> None:
+    assert len(CONTRADICTED) > 20
+    for name in CONTRADICTED:
+        alone = shutil.copy(ROOT / "certificates" / name, tmp_path / "file.json")
+        assert kvverify("replay", alone, "--json").json["status"] == "VALID", name
 
 
 def test_certify_a_row(tmp_path: Path) -> None:
