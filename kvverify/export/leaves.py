@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from kvverify.export import amplitudes, compared, coverings, exact, keys, quantisers, rules
+from kvverify.export import amplitudes, compared, coverings, exact, keys, quantisers, rules, tensors, visuals
 from kvverify.export.facts import Case, Fact, Leaf, Unexported
 from kvverify.kernel.document import Document, Malformed, short
 
@@ -25,6 +25,9 @@ RULES: dict[str, Callable[[Case], Fact]] = {
     "net": coverings.at_most_so_many, "lattice-points": coverings.at_most_so_many,
     "reservoir": exact.reservoir, "running-sum": exact.running_sum, "two-inputs": exact.two_inputs,
     "comparison": compared.comparison, "positive-polynomial": compared.polynomial,
+    "tensor-keys": tensors.keys, "tensor-leak": tensors.leak, "tensor-symbols": tensors.symbols,
+    "tensor-orders": tensors.orders, "tensor-patterns": tensors.patterns,
+    "visual-rows": visuals.rows, "visual-volume": visuals.volume, "visual-symbols": visuals.symbols,
 }  # fmt: skip
 
 # What the last step is held against, for each kind of claim.
@@ -32,12 +35,15 @@ CLAIMS: dict[str, Callable[[Case, Fact], None]] = {
     "state-bits": rules.claim, "state-bits-enough": rules.claim,
     "cover": coverings.claim, "sampling": exact.exactly, "identity": exact.exactly, "two-inputs": exact.apart,
     "comparison": compared.held, "polynomial": compared.held,
+    "tensor-state-bits": tensors.claim, "tensor-identity": exact.exactly, "tensor-patterns": exact.exactly,
+    "visual-state-bits": tensors.claim,
 }  # fmt: skip
 
 # Rules of which nothing is exported: what they prove is counting, measures of caps, or reading of files.
 COMBINATORIAL = frozenset({
     "linear-code", "coset-union", "hypercube", "reed-muller", "explicit-keys", "paraboloid", "attention-row",
     "cover-at-least", "cover-at-most", "net", "lattice-points", "reservoir", "running-sum", "positive-polynomial",
+    "tensor-keys", "tensor-orders", "tensor-patterns", "visual-rows",
 })  # fmt: skip
 
 

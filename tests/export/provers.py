@@ -26,7 +26,7 @@ CHOSEN = {
     "reed-muller, ball, bf16, pads", "joint, hypercube, one value", "joint, axes, bf16", "ball, hypercube, bf16",
     "amplitude, one token", "midpoints", "midpoints, ball", "dither, few levels", "dither, fails often",
     "dither, fails seldom", "dither, ball", "unread entry, by e", "two inputs, signs",
-    "numbers, all operations",
+    "numbers, all operations", "tensor, sentinels and pads",
 }  # fmt: skip
 
 

@@ -59,6 +59,8 @@ STRENGTHENED: list[tuple[str, tuple[Any, ...], Fraction | int, str]] = [
     ("ball, hypercube, bf16", ("steps", 5, "gives", "entropy_at_least"), FINE, "tilt__ball_tilt__entropy"),
     ("ball, hypercube, bf16", ("steps", 1, "gives", "payload_radius"), FINE, "shrunk__shrunk_keys__norm"),
     ("amplitude, one token", ("steps", -1, "gives", "bits_at_least"), FINE, "bits__amplitude__bits"),
+    ("tensor, sentinels and pads", ("steps", 3, "gives", "off_target_at_most"), -FINE, "leak__tensor_leak__off_target"),
+    ("tensor, sentinels and pads", ("steps", 4, "gives", "alphabet"), 1, "bits__tensor_symbols__apart"),
     ("midpoints", ("steps", 0, "gives", "bits_per_token"), -1, "bits__quantiser__count"),
     ("midpoints", ("steps", 0, "given", "key_levels"), -1, "bits__quantiser__keys"),
     ("dither, few levels", ("steps", 0, "given", "value_levels"), -1, "bits__dithered__tail"),
