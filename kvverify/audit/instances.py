@@ -33,6 +33,7 @@ class InstanceOptions:
     layer: int | None = None
     head: int | None = None
     query_head: int | None = None
+    rehearsals: int | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def _crowded(options: InstanceOptions) -> HardInstance:
     assert options.head_dim is not None
     keys = random_keys(options.tokens, options.head_dim)
     found = search_instance(keys, value_dim=options.value_dim, max_logit=options.max_logit)
-    return _streams(replace(found, in_order=False, kind="crowded"), options)
+    return streams(replace(found, in_order=False, kind="crowded"), options)
 
 
 def _captured(options: InstanceOptions) -> HardInstance:
@@ -110,10 +111,10 @@ def _captured(options: InstanceOptions) -> HardInstance:
             readers = f"{first} to {first + group - 1}"
             raise UsageError(f"query-head: {options.query_head} given, KV head {options.head} is read by {readers}")
         queries = file.tensor(options.layer, options.query_head, "queries").values
-    return _streams(search_instance(keys, queries, value_dim=options.value_dim, max_logit=options.max_logit), options)
+    return streams(search_instance(keys, queries, value_dim=options.value_dim, max_logit=options.max_logit), options)
 
 
-def _streams(one: HardInstance, options: InstanceOptions) -> HardInstance:
+def streams(one: HardInstance, options: InstanceOptions) -> HardInstance:
     """The instance in every head of every layer: secrets are independent, so that their bits add up."""
     heads, layers = options.kv_heads or 1, options.layers or 1
     if (scalars := one.tokens * one.value_dim * heads * layers) > MAX_SCALARS:
@@ -124,12 +125,18 @@ def _streams(one: HardInstance, options: InstanceOptions) -> HardInstance:
     return replace(one, kv_heads=heads, layers=layers, state_bits_at_least=bits)
 
 
+def _adversarial(options: InstanceOptions) -> HardInstance:
+    """Where the search of ``audit.rehearse`` begins."""
+    return replace(_hard(options), kind="adversarial")
+
+
 FIRST = "hard"
 """The kind where none is named."""
 _STREAMS = ("value_dim", "kv_heads", "layers", "max_logit")
 KINDS = {
     "hard": Kind(_hard, ("tokens", "head_dim"), _STREAMS),
     "crowded": Kind(_crowded, ("tokens", "head_dim"), _STREAMS),
+    "adversarial": Kind(_adversarial, ("tokens", "head_dim"), ("rehearsals", *_STREAMS)),
     "captured": Kind(_captured, ("keys",), ("layer", "head", "query_head", *_STREAMS)),
 }
 """Every kind by its name."""

@@ -18,6 +18,8 @@ from kvverify.audit import claim as claims
 from kvverify.audit import replay
 from kvverify.audit.game import play
 from kvverify.audit.instances import InstanceOptions, make_instance
+from kvverify.audit.rehearse import search
+from kvverify.audit.report import Report
 from kvverify.errors import UsageError
 from kvverify.instances.hard import HardInstance
 
@@ -49,19 +51,26 @@ def run_audit(request: AuditRequest, progress: Progress) -> dict[str, Any]:
     claim = None if request.claim is None else claims.parse(_pairs(request.claim.split(","), "claim"), instance)
     if claim is not None and not os.access(request.output, os.W_OK | os.X_OK):
         raise UsageError(f"output: {request.output} is no folder to write to; evidence against a claim goes there")
+
+    def game(one: HardInstance, options: dict[str, Any], **rest: Any) -> Report:
+        pairs = _pairs(request.settings, "set")
+        return play(request.target, one, parameters=pairs, group=group, claim=claim, **rest, **options)
+
+    options, rehearsed = request.options, None
+    if instance.kind == "adversarial":
+        found = search(request.instance, options, game, progress)
+        instance, options, rehearsed = found.instance, found.options, found.to_json()
     against = claims.Against(instance)
     seconds = _attention_seconds(instance, request.options["reads"])
     progress(f"about {ceil(seconds)} s of attention, beside what the players import", 0.0)
-    report = play(
-        request.target, instance, parameters=_pairs(request.settings, "set"), group=group, claim=claim,
-        floor_for=against, progress=progress, **request.options,
-    )  # fmt: skip
+    report = game(instance, options, floor_for=against, progress=progress)
     example = None
     if report.counterexample is not None:
         content = json.dumps(report.counterexample, sort_keys=True).encode()
         example = request.output / f"counterexample-{hashlib.sha256(content).hexdigest()[:16]}.json"
         replay.write(report.counterexample, example)
     answer = report.to_json(None if example is None else str(example))
+    answer["rehearsals"] = rehearsed
     if "CLAIM IMPOSSIBLE" in report.flags:
         answer["claim"]["certificate"] = against.save(request.output)
     return answer

@@ -137,6 +137,25 @@ def given_bound(instance: HardInstance, problem: Problem) -> FileBound:
         return FileBound(problem, Fraction(0), None, "own keys", str(reason))
 
 
+def arranged(one: HardInstance, scale: np.ndarray, carriers: np.ndarray) -> HardInstance:
+    """One stream of an instance in other coordinates and with fewer carriers, certified anew as given keys.
+
+    Channels of keys are multiplied by ``scale`` (key_dim,), powers of two, and those of queries divided, so that every
+    score stays. Of the secret's tokens only those among ``carriers`` keep theirs; the order of the stream is then part
+    of the instance. Raises Incomplete where the kernel accepts no bound.
+    """
+    chosen = np.isin(one.targets, carriers)
+    if not chosen.any():
+        raise Incomplete("none of these tokens carries a value")
+    problem = Problem(
+        one.tokens, one.key_dim, one.value_dim, one.max_logit, one.failure,
+        tolerance=one.tolerance if one.tolerance is not None else Fraction(1, 100), inputs=one.inputs,
+    )  # fmt: skip
+    reads = _Reads(one.keys * scale, one.queries[chosen] / scale, one.targets[chosen])
+    made = _instance(_settle(reads, problem), problem, "own-keys")
+    return replace(made, in_order=one.in_order or not chosen.all(), kind=one.kind)
+
+
 def _stated(found: Document, claimed: Statement, folder: Path) -> _Reads:
     """What the certificate's rows say; its files were read by the kernel just now."""
     (step,) = (step for step in found.steps if step.rule == "attention-row")

@@ -16,12 +16,13 @@ _AUDIT = ("an audit", "audit", "torch", "scipy")
 
 def audit(
     target: Annotated[str, typer.Argument(help="A built-in name, module:name or path/file.py:name.")],
-    instance: Annotated[str | None, typer.Option(help="The kind of instance: hard, crowded or captured.")] = None,
+    instance: Annotated[str | None, typer.Option(help="hard, crowded, captured or adversarial.")] = None,
     certificate: Annotated[Path | None, typer.Option(help="Play the instance of this certificate.")] = None,
     keys: Annotated[Path | None, typer.Option(help="The file of captured keys.")] = None,
     layer: Annotated[int | None, typer.Option(help="Layer of the captured keys.")] = None,
     head: Annotated[int | None, typer.Option(help="KV head of the captured keys.")] = None,
     query_head: Annotated[int | None, typer.Option(help="Read by the recorded queries of this query head.")] = None,
+    rehearsals: Annotated[str | None, typer.Option(help="Games that an adversarial search may play (12).")] = None,
     tokens: Annotated[str | None, typer.Option(help="Cached tokens, where no certificate is given.")] = None,
     head_dim: HeadDim = None, value_dim: Dim = None,
     kv_heads: Annotated[str | None, typer.Option(help="KV heads, each with a secret of its own (1).")] = None,
@@ -58,7 +59,7 @@ def audit(
                 instance=instance, certificate=certificate, keys=keys, layer=layer, head=head, query_head=query_head,
                 tokens=maybe_count(tokens, "tokens"), head_dim=maybe_count(head_dim, "head-dim"),
                 value_dim=maybe_count(value_dim, "value-dim"), kv_heads=maybe_count(kv_heads, "kv-heads"),
-                layers=maybe_count(layers, "layers"),
+                layers=maybe_count(layers, "layers"), rehearsals=maybe_count(rehearsals, "rehearsals"),
                 max_logit=None if max_logit is None else number(max_logit, "max-logit"),
             ),
             heads=maybe_count(heads, "heads"), settings=settings or [], claim=claim, output=output,

@@ -190,7 +190,7 @@ _DEFAULTS = {
 _INSTANCE = {
     "instance": _word, "certificate": _word, "tokens": _count, "head-dim": _count, "value-dim": _count,
     "kv-heads": _count, "heads": _count, "layers": _count, "max-logit": _number, "keys": _word, "layer": _integer,
-    "head": _integer, "query-head": _integer,
+    "head": _integer, "query-head": _integer, "rehearsals": _count,
 }  # fmt: skip
 _INSTANCE_FILES = ("certificate", "keys")
 _FILE = {"audit": _AUDIT, "compressor": {"target": _word, "set": {"*": _plain}, **_AUDIT}, "instance": _INSTANCE}

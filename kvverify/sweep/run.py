@@ -117,7 +117,7 @@ def _asked(job: Job, evidence: Path) -> AuditRequest:
             keys=None if one["keys"] is None else job.folder / one["keys"],
             max_logit=None if one["max_logit"] is None else Fraction(one["max_logit"]),
             **{name: one[name] for name in ("instance", "tokens", "head_dim", "value_dim", "kv_heads", "layers")},
-            **{name: one[name] for name in ("layer", "head", "query_head")},
+            **{name: one[name] for name in ("layer", "head", "query_head", "rehearsals")},
         ),
         heads=one["heads"],
         settings=[f"{name}={value}" for name, value in one["settings"].items()],

@@ -30,7 +30,7 @@ CONTRACT = {
 }  # fmt: skip
 BESIDE = {
     "schema", "claim", "dense_bits", "tolerance", "reads_asked", "curve", "recovery", "isolation_detail", "seconds",
-    "reason", "dead_bits", "dead_tensors", "tolerance_is_relative",
+    "reason", "dead_bits", "dead_tensors", "tolerance_is_relative", "rehearsals",
 }  # fmt: skip
 TARGETS = Path(__file__).with_name("specimens") / "targets.py"
 
@@ -250,7 +250,11 @@ WRONG: list[tuple[tuple[str, ...], int, str]] = [
         2,
         "expected decode, or prefill:N, step:N or chunk:NxM of 64 tokens",
     ),
-    (("audit", "dense", *SHAPE, "--instance", "soft"), 2, "instance: 'soft' given, one of hard, crowded, captured"),
+    (
+        ("audit", "dense", *SHAPE, "--instance", "soft"),
+        2,
+        "instance: 'soft' given, one of hard, crowded, adversarial, captured",
+    ),
     (("audit", "dense", "--instance", "crowded"), 2, "--instance crowded needs --tokens and --head-dim"),
     (("audit", "dense", *SHAPE, "--layer", "1"), 2, "--layer is no option of --instance hard"),
     (("audit", "dense", "--instance", "captured"), 2, "--instance captured needs --keys"),

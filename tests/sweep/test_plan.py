@@ -45,7 +45,7 @@ def test_every_list_is_a_choice_and_the_audits_are_all_choices(tmp_path: Path) -
         "target": "uniform", "settings": {"bits": "2", "group": "16"},
         "claim": {"tolerance": "1/100", "failure": "0"}, "certificate": None, "tokens": 16, "head_dim": 16,
         "instance": None, "value_dim": None, "kv_heads": None, "heads": None, "layers": None, "max_logit": "25/2",
-        "keys": None, "layer": None, "head": None, "query_head": None,
+        "keys": None, "layer": None, "head": None, "query_head": None, "rehearsals": None,
         "schedule": None, "payload": "continuous", "alphabet": 2, "dtype": "bfloat16", "reads": None, "seed": 1,
         "device": "cpu", "timeout": 0.5, "memory": 16.0, "isolation": "strongest", "files": {},
     }  # fmt: skip
