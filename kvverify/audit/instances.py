@@ -7,11 +7,14 @@ from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 
+from kvverify.attention.visual import parse_scales
 from kvverify.bounds import instance_bound
 from kvverify.bounds.given import random_keys, search_instance
 from kvverify.bounds.key_files import open_tensors
 from kvverify.bounds.playable import played
 from kvverify.bounds.search import INSTANCE_LOGIT
+from kvverify.bounds.tensor import tensor_instance
+from kvverify.bounds.visual import visual_instance
 from kvverify.errors import Incomplete, UsageError
 from kvverify.instances.hard import HardInstance
 from kvverify.instances.layout import MAX_SCALARS, from_certificate
@@ -19,9 +22,13 @@ from kvverify.instances.layout import MAX_SCALARS, from_certificate
 
 @dataclass(frozen=True)
 class InstanceOptions:
-    """The options that say what is played; None where one was not given. ``instance`` is the name of the kind."""
+    """The options that say what is played; None where one was not given.
+
+    ``instance`` is the name of a kind of softmax attention, ``attention`` that of another attention.
+    """
 
     instance: str | None = None
+    attention: str | None = None
     certificate: Path | None = None
     tokens: int | None = None
     head_dim: int | None = None
@@ -34,6 +41,14 @@ class InstanceOptions:
     head: int | None = None
     query_head: int | None = None
     rehearsals: int | None = None
+    scales: str | None = None
+    kernel: str | None = None
+    cut: str | None = None
+
+    @property
+    def logit(self) -> Fraction:
+        """The logit budget, INSTANCE_LOGIT unless given."""
+        return INSTANCE_LOGIT if self.max_logit is None else self.max_logit
 
 
 @dataclass(frozen=True)
@@ -47,28 +62,38 @@ class Kind:
 
 def make_instance(options: InstanceOptions) -> HardInstance:
     """The instance that the options describe. Raises UsageError where they describe none, as ``from_certificate``."""
-    check_options(
-        {field.name for field in fields(options) if getattr(options, field.name) is not None}, options.instance
-    )
+    given = {field.name for field in fields(options) if getattr(options, field.name) is not None}
+    check_options(given, options.instance, options.attention)
     if options.certificate is not None:
         return played(options.certificate)
-    return KINDS[options.instance or FIRST].make(options)
+    kinds, _, name = _named(options.instance, options.attention)
+    return kinds[name].make(options)
 
 
-def check_options(given: Set[str], name: str | None) -> None:
+def check_options(given: Set[str], instance: str | None, attention: str | None = None) -> None:
     """Refuse, in one line, options that do not go together; ``given`` are their names in InstanceOptions."""
     if "certificate" in given:
         if given != {"certificate"}:
             raise UsageError("--certificate says what is played and its shape; give it, or other options, not both")
         return
-    kind = KINDS.get(name or FIRST)
+    kinds, option, name = _named(instance, attention)
+    kind = kinds.get(name)
     if kind is None:
-        raise UsageError(f"instance: {name!r} given, one of {', '.join(KINDS)} is needed")
+        others = (*kinds, SOFTMAX) if option == "attention" else kinds
+        raise UsageError(f"{option}: {name!r} given, one of {', '.join(others)} is needed")
     if set(kind.needs) - given:
         needed = " and ".join(map(_option, kind.needs))
-        raise UsageError(f"--instance {name} needs {needed}" if name else f"give --certificate FILE, or {needed}")
-    if left := sorted(given - {*kind.needs, *kind.takes, "instance"}):
-        raise UsageError(f"{_option(left[0])} is no option of --instance {name or FIRST}")
+        said = instance if option == "instance" else name
+        raise UsageError(f"--{option} {name} needs {needed}" if said else f"give --certificate FILE, or {needed}")
+    if left := sorted(given - {*kind.needs, *kind.takes, option} - ({"attention"} if attention == SOFTMAX else set())):
+        raise UsageError(f"{_option(left[0])} is no option of --{option} {name}")
+
+
+def _named(instance: str | None, attention: str | None) -> tuple[dict[str, Kind], str, str]:
+    """The kinds to choose from, the option that chooses, and the kind's name."""
+    if attention in (None, SOFTMAX):
+        return KINDS, "instance", instance or FIRST
+    return ATTENTION, "attention", str(attention)
 
 
 def _option(name: str) -> str:
@@ -79,9 +104,8 @@ def _hard(options: InstanceOptions) -> HardInstance:
     """Sign keys of a code, certified for the class by the volume rule."""
     assert options.tokens is not None
     assert options.head_dim is not None
-    logit = INSTANCE_LOGIT if options.max_logit is None else options.max_logit
     found = instance_bound(
-        options.tokens, options.head_dim, options.kv_heads or 1, logit, options.value_dim, options.layers or 1
+        options.tokens, options.head_dim, options.kv_heads or 1, options.logit, options.value_dim, options.layers or 1
     )
     if found.certificate is None:
         raise UsageError(f"no hard instance of this shape: {found.reason}")
@@ -130,6 +154,26 @@ def _adversarial(options: InstanceOptions) -> HardInstance:
     return replace(_hard(options), kind="adversarial")
 
 
+def _visual(options: InstanceOptions) -> HardInstance:
+    """A pyramid of maps, interpolated scale by scale."""
+    assert options.scales is not None
+    assert options.head_dim is not None
+    return visual_instance(
+        parse_scales(options.scales), options.kernel or KERNEL, options.cut or CUT, options.head_dim,
+        options.value_dim or options.head_dim, options.kv_heads or 1, options.layers or 1, options.logit,
+    )  # fmt: skip
+
+
+def _tensor(options: InstanceOptions) -> HardInstance:
+    """Two factors of keys and of values."""
+    assert options.tokens is not None
+    assert options.head_dim is not None
+    return tensor_instance(
+        options.tokens, options.head_dim, options.value_dim or options.head_dim, options.kv_heads or 1,
+        options.layers or 1, options.logit,
+    )  # fmt: skip
+
+
 FIRST = "hard"
 """The kind where none is named."""
 _STREAMS = ("value_dim", "kv_heads", "layers", "max_logit")
@@ -139,4 +183,11 @@ KINDS = {
     "adversarial": Kind(_adversarial, ("tokens", "head_dim"), ("rehearsals", *_STREAMS)),
     "captured": Kind(_captured, ("keys",), ("layer", "head", "query_head", *_STREAMS)),
 }
-"""Every kind by its name."""
+"""Every kind of softmax attention by its name."""
+SOFTMAX, KERNEL, CUT = "softmax", "bicubic", "between-steps"
+"""What holds where nothing is said."""
+ATTENTION = {
+    "visual": Kind(_visual, ("scales", "head_dim"), ("kernel", "cut", *_STREAMS)),
+    "tensor": Kind(_tensor, ("tokens", "head_dim"), _STREAMS),
+}
+"""Every other attention."""

@@ -25,6 +25,7 @@ from kvverify.instances.hard import HardInstance
 
 Progress = Callable[[str, float], None]
 _DEVICES = ("cpu", "cuda")
+_TRIED = 1 << 22  # scores of an estimate of time
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,10 @@ class AuditRequest:
 def run_audit(request: AuditRequest, progress: Progress) -> dict[str, Any]:
     """The object of ``kvverify audit --json``; evidence against a claim is written to ``request.output``."""
     instance = make_instance(request.instance)
-    if request.heads is not None and request.heads % instance.kv_heads:
-        raise UsageError(f"heads: {request.heads} given, a multiple of the {instance.kv_heads} KV heads is needed")
-    group = 1 if request.heads is None else request.heads // instance.kv_heads
+    kv_heads = instance.kv_heads // instance.factors
+    if request.heads is not None and request.heads % kv_heads:
+        raise UsageError(f"heads: {request.heads} given, a multiple of the {kv_heads} KV heads is needed")
+    group = 1 if request.heads is None else request.heads // kv_heads
     if request.options["device"] not in _DEVICES:
         raise UsageError(f"device: {request.options['device']} given, {' or '.join(_DEVICES)} is needed")
     claim = None if request.claim is None else claims.parse(_pairs(request.claim.split(","), "claim"), instance)
@@ -56,7 +58,9 @@ def run_audit(request: AuditRequest, progress: Progress) -> dict[str, Any]:
         pairs = _pairs(request.settings, "set")
         return play(request.target, one, parameters=pairs, group=group, claim=claim, **rest, **options)
 
-    options, rehearsed = request.options, None
+    options, rehearsed = dict(request.options), None
+    if options["payload"] is None:
+        options["payload"] = "discrete" if instance.log2_det_at_least is None else "continuous"
     if instance.kind == "adversarial":
         found = search(request.instance, options, game, progress)
         instance, options, rehearsed = found.instance, found.options, found.to_json()
@@ -78,7 +82,7 @@ def run_audit(request: AuditRequest, progress: Progress) -> dict[str, Any]:
 
 def _attention_seconds(instance: HardInstance, reads: int | None) -> float:
     """An estimate: Bob answers everything twice, the referee once, at the pace of a few reads that are tried here."""
-    tried = min(instance.carriers, 128)
+    tried = min(instance.carriers, 128, max(1, _TRIED // instance.columns))
     values = np.zeros((1, instance.factors, instance.tokens, instance.value_dim))
     paces = []
     for _ in range(3):  # the first warms up

@@ -8,16 +8,14 @@ from itertools import accumulate
 
 import numpy as np
 
-from kvverify.attention.visual import Scales, checked, parse_scales, tokens_at
+from kvverify.attention.visual import Scales, parse_scales
+from kvverify.bounds.attention import visual_question, visual_tokens
 from kvverify.bounds.search import Bound
-from kvverify.bounds.visual_search import QUERY_STEPS, Design, design, free_keys, visual_bound
-from kvverify.errors import Incomplete, UsageError
+from kvverify.bounds.visual_search import QUERY_STEPS, Design, design, free_keys
 from kvverify.instances.payload import to_bf16
 from kvverify.instances.visual import VisualInstance, log2_det, mixing
 from kvverify.problem import Problem
 
-MAX_TOKENS = 1 << 13
-"""Tokens of a visual game."""
 MAX_FREE_OF_A_VOLUME = 512
 """Free tokens up to which the determinant of all reads is computed; beyond, only discrete secrets are played."""
 TOLERANCE, FAILURE = Fraction(1, 100), Fraction(1, 10)
@@ -31,13 +29,11 @@ def visual_instance(
     ``state_bits_at_least`` is what the kernel proves for the class at tolerance 1/100 and failure 1/10, before the
     rounding; 0 where it proves nothing. Raises UsageError for scales that allow no instance.
     """
-    size = max(1, tokens_at(checked(scales), cut))
+    size = visual_tokens(scales, cut)
     asked = Problem(size, key_dim, value_dim, max_logit, FAILURE, tolerance=TOLERANCE, kv_heads=kv_heads)
-    if size > MAX_TOKENS:
-        raise UsageError(f"scales: {size} tokens before the cut; at most {MAX_TOKENS} are played")
+    proved = visual_question(scales, kernel, cut, asked)
     found = design(scales, kernel, cut, key_dim, max_logit)
     mixed = mixing(scales, kernel, cut)
-    proved = _proved(scales, kernel, cut, asked, 2 * key_dim + _values(asked))
     free = np.concatenate([keys.reshape(-1, found.columns) for keys in free_keys(found)])
     stream = to_bf16(mixed.keys(free))
     queries = to_bf16(np.array(found.queries, dtype=float) / QUERY_STEPS)
@@ -54,26 +50,8 @@ def visual_instance(
 
 def visual_claim_bound(one: VisualInstance, asked: Problem) -> Bound:
     """The best bound for a claim of that tolerance and failure about one layer of the instance's class."""
-    return _proved(
-        parse_scales(one.scales), one.kernel, one.cut, replace(asked, layers=1), 2 * one.key_dim + _values(asked)
-    )
-
-
-def _values(asked: Problem) -> int:
-    return asked.kv_heads * asked.value_dim
-
-
-def _proved(scales: Scales, kernel: str, cut: str, asked: Problem, model_dim: int) -> Bound:
-    """What the kernel proves of one layer; no certificate, and the reason, where that is nothing."""
-    try:
-        tree = visual_bound(
-            scales, kernel, cut, model_dim=model_dim, key_dim=asked.key_dim, value_dim=asked.value_dim,
-            max_logit=asked.max_logit, kv_heads=asked.kv_heads, tolerance=asked.tolerance, relative=asked.relative,
-            failure=asked.failure,
-        )  # fmt: skip
-    except Incomplete as reason:
-        return Bound(asked, Fraction(0), None, "", str(reason))
-    return Bound(asked, Fraction(tree["statement"]["state_bits_at_least"]), tree, "carriers of a pyramid", None)
+    found = visual_question(parse_scales(one.scales), one.kernel, one.cut, replace(asked, layers=1))
+    return Bound(asked, found.bits, found.certificate, found.family, found.reason)
 
 
 def _places(found: Design) -> tuple[int, ...]:

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from kvverify.cli.options import Dim, HeadDim, Json, Seconds, amount, count, maybe_count, require
+from kvverify.cli.options import (
+    Attention,
+    Cut,
+    Dim,
+    HeadDim,
+    Json,
+    Kernel,
+    Scales,
+    Seconds,
+    amount,
+    count,
+    maybe_count,
+    require,
+)
 from kvverify.cli.output import progress, save, show
 from kvverify.errors import UsageError
 
@@ -17,6 +30,8 @@ _AUDIT = ("an audit", "audit", "torch", "scipy")
 def audit(
     target: Annotated[str, typer.Argument(help="A built-in name, module:name or path/file.py:name.")],
     instance: Annotated[str | None, typer.Option(help="hard, crowded, captured or adversarial.")] = None,
+    attention: Attention = None,
+    scales: Scales = None, kernel: Kernel = None, cut: Cut = None,
     certificate: Annotated[Path | None, typer.Option(help="Play the instance of this certificate.")] = None,
     keys: Annotated[Path | None, typer.Option(help="The file of captured keys.")] = None,
     layer: Annotated[int | None, typer.Option(help="Layer of the captured keys.")] = None,
@@ -31,7 +46,7 @@ def audit(
     max_logit: Annotated[str | None, typer.Option(help="Largest logit of a query (24).")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="A setting of its own: name=value.")] = None,
     schedule: Annotated[str | None, typer.Option(help="Feeding: decode, or prefill:448,step:64, chunk:8x64.")] = None,
-    payload: Annotated[str, typer.Option(help="The secret: continuous or discrete.")] = "continuous",
+    payload: Annotated[str | None, typer.Option(help="The secret: continuous (where it can be) or discrete.")] = None,
     alphabet: Annotated[str, typer.Option(help="Levels of a discrete secret.")] = "2",
     dtype: Annotated[str, typer.Option(help="Dtype that is fed: bfloat16 or float32.")] = "bfloat16",
     claim: Annotated[str | None, typer.Option(help="Judge a claim: bits-per-token=B,tolerance=E,failure=D.")] = None,
@@ -56,7 +71,8 @@ def audit(
         AuditRequest(
             target=target,
             instance=InstanceOptions(
-                instance=instance, certificate=certificate, keys=keys, layer=layer, head=head, query_head=query_head,
+                attention=attention, scales=scales, kernel=kernel, cut=cut, instance=instance, certificate=certificate,
+                keys=keys, layer=layer, head=head, query_head=query_head,
                 tokens=maybe_count(tokens, "tokens"), head_dim=maybe_count(head_dim, "head-dim"),
                 value_dim=maybe_count(value_dim, "value-dim"), kv_heads=maybe_count(kv_heads, "kv-heads"),
                 layers=maybe_count(layers, "layers"), rehearsals=maybe_count(rehearsals, "rehearsals"),

@@ -9,18 +9,21 @@ import typer
 
 from kvverify.cli.claims import Ledger, certify_claim
 from kvverify.cli.options import (
+    Attention,
     Body,
+    Cut,
     Dim,
     Failure,
     HeadDim,
     Inputs,
     Json,
+    Kernel,
     KvHeads,
     Layers,
     MaxLogit,
     Relative,
     Scalar,
-    Tokens,
+    Scales,
     Tolerance,
     count,
     maybe_count,
@@ -35,24 +38,37 @@ if TYPE_CHECKING:
 
 
 def bound(
-    tokens: Tokens, head_dim: HeadDim = None, key_dim: Dim = None, value_dim: Dim = None,
+    tokens: Annotated[str | None, typer.Option(help="Cached tokens, also 2^k.")] = None, head_dim: HeadDim = None,
+    key_dim: Dim = None, value_dim: Dim = None,
     tolerance: Tolerance = None, relative: Relative = None, failure: Failure = "1/10", max_logit: MaxLogit = "24",
     body: Body = "cube", inputs: Inputs = "real", kv_heads: KvHeads = "1", layers: Layers = "1",
     bits_per_scalar: Scalar = "16",
     bits_per_token: Annotated[str | None, typer.Option(help="In place of --tolerance: a size, to ask for it.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "--certificate", help="Write the proof here.")] = None,
     enough: Annotated[Path | None, typer.Option(help="Write the proof of the bits that are enough here.")] = None,
+    attention: Attention = None,
+    scales: Scales = None, kernel: Kernel = None, cut: Cut = None,
+    free_streams: Annotated[bool, typer.Option("--free-streams", help="visual: any stream, not only of maps.")] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """The fewest bits that any compressor of a class of problems must keep, and how many are enough."""
     from kvverify.bounds import best_bound
     from kvverify.bounds.ceiling import ceiling
     from kvverify.bounds.inverse import tolerance_floor
+    from kvverify.cli.attention import answer_of, pyramid
+    from kvverify.report.attention_bounds import attention_json, attention_text
     from kvverify.report.bounds import Sides, bound_json, bound_text
 
-    question = problem(tokens, head_dim, key_dim, value_dim, tolerance, relative, failure, max_logit, body, inputs,
-                        kv_heads, layers)  # fmt: skip
+    maps = pyramid(attention, tokens, scales, kernel, cut, free_streams)
+    if maps is None and tokens is None:
+        raise UsageError("give --tokens and --head-dim")
+    question = problem(str(maps.tokens) if maps else str(tokens), head_dim, key_dim, value_dim, tolerance, relative,
+                        failure, max_logit, body, inputs, kv_heads, layers)  # fmt: skip
     scalar = count(bits_per_scalar, "bits-per-scalar")
+    if attention == "tensor" or (maps is not None and not maps.free):
+        answer = answer_of(maps, question, bits_per_token=bits_per_token, enough=enough)
+        show((attention_json if as_json else attention_text)(answer, scalar, write_certificate(answer, output)))
+        return
     floor = None
     if bits_per_token is None:
         found = best_bound(question)
@@ -63,7 +79,10 @@ def bound(
         found = floor.bound
     other = ceiling(found.problem)
     written = Sides(write_certificate(found, output), write_certificate(other, enough))
-    show((bound_json if as_json else bound_text)(found, scalar, written, other, floor))
+    if as_json:
+        show({**bound_json(found, scalar, written, other, floor), **(maps.words() if maps else {})})
+    else:
+        show("\n".join([bound_text(found, scalar, written, other, floor), *([maps.line] if maps else ())]))
 
 
 def certify(

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from kvverify.problem import Problem
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-Tokens = Annotated[str, typer.Option(help="Cached tokens, also 2^k.")]
 HeadDim = Annotated[str | None, typer.Option(help="Scalars of a key and of a value of one head.")]
 Dim = Annotated[str | None, typer.Option(help="Scalars of a key, or of a value, where it is not --head-dim.")]
 Tolerance = Annotated[str | None, typer.Option(help="Additive error allowed to a read (1/100 when nothing is given).")]

@@ -14,6 +14,7 @@ from kvverify.errors import UsageError
 
 if TYPE_CHECKING:
     from kvverify.bounds import Bound
+    from kvverify.bounds.attention import AttentionBound
     from kvverify.bounds.ceiling import Ceiling
 
 CLOSED_PIPE = 141  # as a shell counts it: 128 and the signal's number
@@ -54,7 +55,7 @@ def close_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def write_certificate(found: Bound | Ceiling, output: Path | None) -> Path | None:
+def write_certificate(found: Bound | Ceiling | AttentionBound, output: Path | None) -> Path | None:
     """Write the certificate where there is one and a place was given, after the files that it refers to."""
     from kvverify.bounds.witness import FileBound
 

@@ -46,6 +46,7 @@ def bound_json(
         used = {"tokens_that_carry_values": found.payload, "tokens_dropped": found.dropped}
     return {
         "schema": "kvverify-bound/1",
+        "attention": "softmax",
         **turned,
         **used,
         "state_bits_at_least": exact(int(statement["state_bits_at_least"])),

@@ -75,7 +75,11 @@ def _job(choice: Mapping[str, Any], folder: Path) -> Job:
     if "target" not in compressor:
         raise UsageError("compressor: no target; a built-in name, module:name or path/file.py:name is needed")
     try:
-        check_options({name.replace("-", "_") for name in instance} - {"heads"}, instance.get("instance"))
+        check_options(
+            {name.replace("-", "_") for name in instance} - {"heads"},
+            instance.get("instance"),
+            instance.get("attention"),
+        )
     except UsageError as error:
         raise UsageError(f"instance: {error}") from None
     claim = {**choice.get("audit", {}), **compressor}.get("claim")
@@ -184,11 +188,12 @@ _AUDIT = {
     "isolation": _one_of("strongest", "landlock", "namespaces", "none"),
 }  # fmt: skip
 _DEFAULTS = {
-    **dict.fromkeys(_AUDIT), "payload": "continuous", "alphabet": 2, "dtype": "bfloat16", "device": "cpu",
+    **dict.fromkeys(_AUDIT), "alphabet": 2, "dtype": "bfloat16", "device": "cpu",
     "timeout": 600.0, "memory": 16.0, "isolation": "strongest",
 }  # fmt: skip
 _INSTANCE = {
     "instance": _word, "certificate": _word, "tokens": _count, "head-dim": _count, "value-dim": _count,
+    "attention": _word, "scales": _word, "kernel": _word, "cut": _word,
     "kv-heads": _count, "heads": _count, "layers": _count, "max-logit": _number, "keys": _word, "layer": _integer,
     "head": _integer, "query-head": _integer, "rehearsals": _count,
 }  # fmt: skip

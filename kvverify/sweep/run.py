@@ -118,6 +118,7 @@ def _asked(job: Job, evidence: Path) -> AuditRequest:
             max_logit=None if one["max_logit"] is None else Fraction(one["max_logit"]),
             **{name: one[name] for name in ("instance", "tokens", "head_dim", "value_dim", "kv_heads", "layers")},
             **{name: one[name] for name in ("layer", "head", "query_head", "rehearsals")},
+            **{name: one[name] for name in ("attention", "scales", "kernel", "cut")},
         ),
         heads=one["heads"],
         settings=[f"{name}={value}" for name, value in one["settings"].items()],
