@@ -51,6 +51,12 @@ def _pipes() -> tuple[IO[bytes], IO[bytes]]:
     return jobs, answers
 
 
+def _peak_bytes() -> int:
+    """Most resident memory so far. Not ``ru_maxrss``, which begins with what the starting process had."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmHWM:"))
+
+
 def _line(error: BaseException) -> str:
     from kvverify.errors import Incomplete, UsageError
 
@@ -134,6 +140,7 @@ def alice(table: Table, header: dict[str, Any], arrays: dict[str, np.ndarray], a
         "held_bits": size.allocated_bits,
         "readable_bits": size.readable_bits,
         "seconds": time.monotonic() - started,
+        "peak_bytes": _peak_bytes(),
     }
     pipe.write(answers, sizes, {"message": np.frombuffer(data, dtype=np.uint8)})
 
@@ -195,7 +202,7 @@ def bob(table: Table, header: dict[str, Any], arrays: dict[str, np.ndarray], ans
         rounding = ULPS * torch.finfo(getattr(torch, asker.precision)).eps
         again = reversed([*enumerate(asker.parts())])
         same = all(_same(asker.ask(part), first[index], rounding) for index, part in again)
-        said = {"chunk": asker.chunk, "same_twice": same, "seconds": seconds}
+        said = {"chunk": asker.chunk, "same_twice": same, "seconds": seconds, "peak_bytes": _peak_bytes()}
         pipe.write(answers, said, {"answers": np.concatenate(first, axis=-2)})
         pipe.write(answers, _weight(asker, data, allow, first, header["live_seconds"]))
 

@@ -34,7 +34,8 @@ PREFIX_BYTES = 8
 _LIVE_SECONDS = 20.0
 _NUMBER = int | float
 _READY = {"residual_length": int, "loaded": list}
-_SIZES = {"claimed_bits": int | None, "held_bits": int, "readable_bits": int, "seconds": _NUMBER}
+_EFFORT = {"seconds": _NUMBER, "peak_bytes": int}
+_SIZES = {"claimed_bits": int | None, "held_bits": int, "readable_bits": int, **_EFFORT}
 
 Progress = Callable[[str, float], None]
 
@@ -132,6 +133,7 @@ class Record:
     same_twice: bool = True
     code_unchanged: bool = True
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    memory_bytes: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def digest(value: Any) -> str:
@@ -145,6 +147,7 @@ def run(game: Game, seed: Callable[[], bytes], limits: Limits, progress: Progres
     Raises PlayerFailed or UsageError; the record then ends there.
     """
     progress("commit", 0.0)
+    record.memory_bytes["limit"] = limits.memory_bytes
     job = _job(game)
     tokens = game.instance.tokens
     # Bob's interpreter starts with Alice's, to save its seconds, but loads none of the compressor's code yet.
@@ -203,8 +206,7 @@ def _alice(
     said, arrays = alice.receive(limits.memory_bytes, _SIZES, {"message": None})
     message = arrays["message"]
     wire_bits = 8 * (PREFIX_BYTES + message.size)
-    seconds = said.pop("seconds")
-    record.seconds["alice"] = float(seconds)
+    record.seconds["alice"], record.memory_bytes["alice"] = float(said.pop("seconds")), said.pop("peak_bytes")
     record.sizes = Sizes(
         **said, live_bits=None, wire_bits=wire_bits, wire_bits_shorter=None, tokens_shorter=tokens - dropped
     )
@@ -225,10 +227,10 @@ def _bob(
     queries, own_keys = (array.astype(np.float32) for array in hidden.sent(asked))
     bob.send(header, {"message": message, "queries": queries, "own_keys": own_keys})
     expected = (layers, heads // hidden.factors, len(queries), value_dim)
-    fields = {"chunk": int, "same_twice": bool, "seconds": _NUMBER}
+    fields = {"chunk": int, "same_twice": bool, **_EFFORT}
     said, arrays = bob.receive(4 * math.prod(expected), fields, {"answers": expected})
     record.chunk, record.same_twice = said["chunk"], said["same_twice"]
-    record.seconds["bob"] = float(said["seconds"])
+    record.seconds["bob"], record.memory_bytes["bob"] = float(said["seconds"]), said["peak_bytes"]
     with contextlib.suppress(PlayerFailed):  # blanking may break a compressor; its answers stand
         weight = bob.receive(0, {"live_bits": int, "dead": list})[0]
         assert record.sizes is not None

@@ -58,6 +58,7 @@ class Report:
             "fresh_secret": self.fresh_secret,
             "counterexample": counterexample,
             "seconds": {name: at_most(Fraction(value)) for name, value in record.seconds.items()},
+            "memory_gib": {name: at_most(Fraction(size, 1 << 30)) for name, size in record.memory_bytes.items()},
             "status": self.status,
             "reason": self.reason,
         }

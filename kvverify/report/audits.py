@@ -37,6 +37,7 @@ def audit_text(answer: Mapping[str, Any]) -> str:
         size = "none" if bits is None else f"{int(bits):>14,} bits {int(bits) / tokens:>10.2f} a token"
         lines.append(f"  {words:22} {size}")
     lines += [f"    never read: {one['place']}, {int(one['bits']):,} bits" for one in answer["dead_tensors"][:_DEAD]]
+    memory = answer["memory_gib"]
     largest = "not a number" if answer["max_abs_error"] is None else f"at most {answer['max_abs_error']}"
     lines += [
         f"  reads off by more than {answer['tolerance']}{' of the exact answer' * answer['tolerance_is_relative']}: "
@@ -44,6 +45,8 @@ def audit_text(answer: Mapping[str, Any]) -> str:
         f"  largest error: {largest}",
         f"  queries answered {answer['settings']['chunk']} at a time; isolation: {answer['isolation_detail']}; "
         f"secret {'fresh' if answer['fresh_secret'] else 'not fresh'}",
+        f"  memory: Alice up to {memory['alice']:.2f} GiB, Bob up to {memory['bob']:.2f}, each may have "
+        f"{memory['limit']:g} (--memory)",
         *(_claim(answer["claim"], tokens) if answer["claim"] else ()),
         f"Flags: {', '.join(answer['flags']) or 'none (NO FLAG)'}.",
     ]

@@ -30,6 +30,7 @@ CONTRACT = {
 }  # fmt: skip
 BESIDE = {
     "schema", "claim", "dense_bits", "tolerance", "reads_asked", "curve", "recovery", "isolation_detail", "seconds",
+    "memory_gib",
     "reason", "dead_bits", "dead_tensors", "tolerance_is_relative", "rehearsals",
 }  # fmt: skip
 TARGETS = Path(__file__).with_name("specimens") / "targets.py"
@@ -87,6 +88,9 @@ def test_a_dense_cache_keeps_all_and_tells_all(dense: Done) -> None:
     assert 0 <= answer["certified_floor_bits"] / answer["wire_bits"] - answer["efficiency"] < 1e-5
     assert (answer["claim"], answer["counterexample"], answer["fresh_secret"]) == (None, None, True)
     assert answer["isolation"] in ("landlock", "namespaces", "none")
+    memory = answer["memory_gib"]
+    assert memory["limit"] == 16
+    assert all(1 / 16 < memory[player] < 2 for player in ("alice", "bob"))  # an interpreter with torch
 
 
 def test_what_was_played_is_printed(dense: Done) -> None:

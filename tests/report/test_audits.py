@@ -18,7 +18,7 @@ ANSWER: dict[str, Any] = {
     "dead_bits": 400, "dead_tensors": [{"place": "message[0].old", "bits": 400}], "tolerance_is_relative": False,
     "certified_floor_bits": 640, "certificate_bits_at_least": 5644, "max_abs_error": 0.25, "tolerance": "1/100",
     "wrong_reads": 3, "reads_asked": 1024, "isolation_detail": "Landlock ABI 7", "fresh_secret": True, "flags": [],
-    "counterexample": None, "claim": None, "reason": None,
+    "counterexample": None, "claim": None, "reason": None, "memory_gib": {"limit": 16.0, "alice": 0.25, "bob": 0.5},
 }  # fmt: skip
 
 
@@ -38,6 +38,7 @@ def test_sizes_in_bits_and_per_token() -> None:
     assert lines["held (allocated)"][0] == "18,014,398,509,481,984"
     assert "  claimed                none" in text
     assert "reads off by more than 1/100: 3 of 1024" in text
+    assert "  memory: Alice up to 0.25 GiB, Bob up to 0.50, each may have 16 (--memory)\n" in text
     assert "secret fresh" in text
     assert text.endswith("Flags: none (NO FLAG).")
 
