@@ -130,7 +130,7 @@ def alice(table: Table, header: dict[str, Any], arrays: dict[str, np.ndarray], a
     keys, values = table.tensor(arrays["keys"]), table.tensor(arrays["values"])
     started = time.monotonic()
     with torch.no_grad():
-        _feed(table, header["chunks"], keys, values, header["max_logit"])
+        _feed(table, header["chunks"], keys, values, header["context_norm"])
         messages = [compressor.message() for compressor in table.compressors]
     claims = [claimed_bits(compressor) for compressor in table.compressors]
     size = wire.measure(messages)
@@ -149,12 +149,12 @@ def alice(table: Table, header: dict[str, Any], arrays: dict[str, np.ndarray], a
     table.sit_down()
     chunks = without_first(tuple(header["chunks"]), dropped)
     with torch.no_grad():
-        _feed(table, chunks, keys[:, dropped:], values[:, :, dropped:], header["max_logit"])
+        _feed(table, chunks, keys[:, dropped:], values[:, :, dropped:], header["context_norm"])
         shorter = wire.encode([one.message() for one in table.compressors], wire.allowed(table.compressors[0]))
     pipe.write(answers, {"shorter_bytes": len(shorter)})
 
 
-def _feed(table: Table, chunks: tuple[int, ...], keys: torch.Tensor, values: torch.Tensor, max_logit: float) -> None:
+def _feed(table: Table, chunks: tuple[int, ...], keys: torch.Tensor, values: torch.Tensor, norm: float) -> None:
     """Absorb keys (factors, tokens, key_dim) and values (layers, kv_heads, tokens, value_dim) chunk by chunk.
 
     Context queries are public random signs of the logit budget; they know nothing of Bob's.
@@ -166,7 +166,7 @@ def _feed(table: Table, chunks: tuple[int, ...], keys: torch.Tensor, values: tor
     start = 0
     for length in chunks:
         signs = torch.randint(0, 2, (1, 1, length, shape.key_dim), generator=coins) * 2 - 1
-        context = (signs * (max_logit / shape.key_dim)).to(keys).expand(1, shape.heads, -1, -1)
+        context = (signs * (norm / shape.key_dim)).to(keys).expand(1, shape.heads, -1, -1)
         chunk = _heads(keys[:, start : start + length], shape.kv_heads)
         for layer, compressor in enumerate(table.compressors):
             own = values[layer, :, start : start + length].unsqueeze(0)

@@ -200,7 +200,7 @@ def _alice(
     """Alice's message; her figures go into the record."""
     tokens = hidden.tokens
     dropped = tokens // 2
-    header = {"chunks": chunks, "dropped": dropped, "max_logit": float(hidden.max_logit)}
+    header = {"chunks": chunks, "dropped": dropped, "context_norm": hidden.context_norm}
     keys = hidden.keys.reshape(hidden.factors, tokens, hidden.key_dim)
     alice.send(header, {"keys": keys.astype(np.float32), "values": fed.astype(np.float32)})
     said, arrays = alice.receive(limits.memory_bytes, _SIZES, {"message": None})

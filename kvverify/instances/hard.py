@@ -75,6 +75,11 @@ class HardInstance:
         return int(self.queries.shape[-2])
 
     @property
+    def context_norm(self) -> float:
+        """The l1 norm of Alice's context queries: within it, no key of the stream scores more than the budget."""
+        return float(self.max_logit) / max(1.0, float(np.abs(self.keys).max()))
+
+    @property
     def columns(self) -> int:
         """Columns of the softmax before the asker's own."""
         return self.tokens

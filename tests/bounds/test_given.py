@@ -191,3 +191,11 @@ def test_carriers_and_order_in_the_stream(recorded: HardInstance) -> None:
     assert np.allclose(before, after, atol=1e-12)
     assert [mixed.read_of(int(token)) for token in mixed.targets[:5]] == list(range(5))
     assert np.count_nonzero(mixed.lay_out(values)) == values.size
+
+
+def test_context_queries_stay_within_the_budget_on_large_keys(crowd: HardInstance) -> None:
+    assert crowd.context_norm == 24
+    large = replace(crowd, keys=crowd.keys * 64)
+    signs = np.sign(large.keys) * large.context_norm / large.key_dim
+    assert np.abs((signs * large.keys).sum(axis=1)).max() <= 24
+    assert large.context_norm > 24 / 64
