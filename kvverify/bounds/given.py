@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 _SHRINK = (1.0, 1 - 2.0**-9, 1 - 2.0**-7, 1 - 2.0**-5, 1 - 2.0**-3)
 """What rounded queries are scaled by until none exceeds the logit budget."""
-_NEAR = 1e-9  # scores nearer to each other than this share are compared exactly
+_NEAR = 2.0**-24  # scores nearer to each other are compared exactly: floats are off by at most 2^-25 (game.md)
 
 
 @dataclass(frozen=True)
@@ -240,12 +240,12 @@ def _own_keys(reads: _Reads) -> np.ndarray:
     scores = reads.queries @ reads.keys.T
     own = np.empty_like(reads.queries)
     for i, (query, row) in enumerate(zip(reads.queries, scores, strict=True)):
-        sizes = np.abs(row)
-        near = np.flatnonzero(sizes >= sizes.max() * (1 - _NEAR) - _NEAR)
-        place = (
-            int(near[0]) if len(near) == 1 else max(map(int, near), key=lambda at: abs(_score(query, reads.keys[at])))
-        )
-        own[i] = -reads.keys[place] if row[place] > 0 else reads.keys[place]
+        near = np.flatnonzero(np.abs(row) >= np.abs(row).max() - _NEAR)
+        place, score = int(near[0]), row[near[0]]
+        if len(near) > 1:
+            exact = {int(at): _score(query, reads.keys[at]) for at in near}
+            place, score = max(exact.items(), key=lambda one: abs(one[1]))
+        own[i] = -reads.keys[place] if score > 0 else reads.keys[place]
     return own
 
 
