@@ -20,7 +20,7 @@ from kvverify.report.explain.template import Lemma, When
 from tests.report.explained import ROOT, control_pages, every_certificate, explained
 
 NUMBER = re.compile(r"-?[0-9]+(/[0-9]+)?\Z")
-ROWS, ENTRIES = 32, 64  # of a longer list, or histogram, the first and the last ones are shown
+ROWS, ENTRIES, WORDS = 32, 64, 16  # of a longer list, histogram or single row, the first and the last ones are shown
 
 
 def lemmas() -> Iterator[Lemma]:
@@ -37,9 +37,11 @@ def leaves(value: Any) -> Iterator[str]:
             yield from leaves(part)
     elif isinstance(value, list):
         for part in value if len(value) <= ROWS else [*value[: ROWS // 2], *value[-ROWS // 2 :]]:
-            yield from leaves(part)
+            yield from (word for word in part.split(" ") if NUMBER.match(word))
     else:
-        yield from (word for word in value.split(" ") if NUMBER.match(word))
+        words = value.split(" ")
+        words = words if len(words) <= WORDS else [*words[: WORDS // 2], *words[-WORDS // 2 :]]
+        yield from (word for word in words if NUMBER.match(word))
 
 
 def shown(node: dict[str, Any]) -> list[tuple[str, Any]]:

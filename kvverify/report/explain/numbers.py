@@ -112,9 +112,12 @@ def fields(node: Mapping[str, Any], sides: Mapping[str, Side]) -> list[Field]:
             found.append(_counted(key, histogram))
         elif isinstance(value, dict):
             found += [
-                Field(f"{key}.{part.name}", part.text, part.figure, {f"{key}.{k}": w for k, w in part.words.items()})
+                Field(
+                    f"{key}.{part.name}", part.text, part.figure, {f"{key}.{k}": w for k, w in part.words.items()},
+                    part.listing,
+                )
                 for part in fields(value, {})
-            ]
+            ]  # fmt: skip
         elif isinstance(value, list):
             found.append(_rows(key, value))
         else:

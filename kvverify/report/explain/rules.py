@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvverify.report.explain import bits, compared, covers, enough, exact, keys, nets, reads, statement
+from kvverify.report.explain import bits, compared, covers, enough, exact, keys, nets, reads, statement, tensor, visuals
 from kvverify.report.explain.template import Teller, Template
 
 TEMPLATES: dict[str, Template] = {
@@ -14,5 +14,9 @@ TEMPLATES: dict[str, Template] = {
     **nets.TEMPLATES,
     **exact.TEMPLATES,
     **compared.TEMPLATES,
+    **tensor.TEMPLATES,
+    **visuals.TEMPLATES,
 }
-TOLD: dict[str, Teller] = {**statement.TOLD, **covers.TOLD, **exact.TOLD, **compared.TOLD}
+TOLD: dict[str, Teller] = {
+    **statement.TOLD, **covers.TOLD, **exact.TOLD, **compared.TOLD, **tensor.TOLD, **visuals.TOLD,
+}  # fmt: skip
