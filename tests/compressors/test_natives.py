@@ -62,20 +62,6 @@ def test_a_stream_goes_on_from_a_message(name: str, parameters: dict[str, Any]) 
 
 
 @cases
-def test_every_tensor_is_made_on_the_device_of_the_settings(name: str, parameters: dict[str, Any]) -> None:
-    """Where another device is the default, a tensor that is made without saying where would meet one of ours."""
-    told, asked = stream(SHAPE, 100), stream(SHAPE, 5, seed=1)
-    settings = Settings(name, SHAPE, parameters)
-    with torch.device("meta"):
-        compressor, loaded = find(name)(settings), find(name)(settings)
-        compressor.absorb(*told)
-        loaded.load(compressor.message())
-        answers = loaded.attend(*asked)
-    assert {tensor.device.type for tensor in (*compressor.message().values(), answers)} == {"cpu"}
-    assert bool(answers.isfinite().all())
-
-
-@cases
 def test_a_null_vector_is_no_special_case(name: str, parameters: dict[str, Any]) -> None:
     queries, keys, values = stream(SHAPE, 100)
     compressor = find(name)(Settings(name, SHAPE, parameters))

@@ -72,18 +72,18 @@ class SubGen:
         return drawn.reshape(tokens, self.streams, self.t + self.s)
 
     def message(self) -> dict[str, Tensor]:
-        """Cells of all streams one after the other, then the slots; keys and values in ``dtype``."""
+        """Cells of all streams one after the other, then the slots, in main memory; keys and values in ``dtype``."""
         key_dim = self.settings.shape.key_dim
         counts = [count for cells in self.cells for count in cells.counts]
         slots = [slot for cells in self.cells for slot in cells.samples]
         return {
-            "cells": torch.tensor([len(cells.counts) for cells in self.cells], dtype=torch.int32),
-            "counts": torch.tensor(counts, dtype=torch.int32),
+            "cells": torch.tensor([len(cells.counts) for cells in self.cells], dtype=torch.int32, device="cpu"),
+            "counts": torch.tensor(counts, dtype=torch.int32, device="cpu"),
             "representatives": self._packed(np.concatenate([cells.representatives for cells in self.cells])),
             "samples": self._packed(np.stack(slots) if slots else np.empty((0, self.t, key_dim))),
             "keys": self._packed(np.stack([sample.keys for sample in self.samples])),
             "values": self._packed(np.stack([sample.values for sample in self.samples])),
-            "norms": torch.tensor([sample.total for sample in self.samples], dtype=torch.float64),
+            "norms": torch.tensor([sample.total for sample in self.samples], dtype=torch.float64, device="cpu"),
         }
 
     def _packed(self, array: np.ndarray) -> Tensor:
