@@ -6,6 +6,7 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kvverify.attention.visual import parse_scales
 from kvverify.bounds import instance_bound
@@ -18,6 +19,9 @@ from kvverify.bounds.visual import visual_instance
 from kvverify.errors import Incomplete, UsageError
 from kvverify.instances.hard import HardInstance
 from kvverify.instances.layout import MAX_SCALARS, from_certificate
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -117,34 +121,38 @@ def _crowded(options: InstanceOptions) -> HardInstance:
     assert options.tokens is not None
     assert options.head_dim is not None
     keys = random_keys(options.tokens, options.head_dim)
-    found = search_instance(keys, value_dim=options.value_dim, max_logit=options.max_logit)
-    return streams(replace(found, in_order=False, kind="crowded"), options)
+    return replace(_searched(keys, None, options), in_order=False, kind="crowded")
 
 
 def _captured(options: InstanceOptions) -> HardInstance:
     """One head of a file that ``kvverify capture`` wrote, read by queries found here or by recorded ones."""
     assert options.keys is not None
+    if options.query_head is not None and (options.layer is None or options.head is None):
+        raise UsageError(f"query-head: {options.query_head} given; --layer and --head are needed beside it")
     file = open_tensors(options.keys)
     keys, queries = file.tensor(options.layer, options.head).values, None
     if options.query_head is not None:
-        if options.layer is None or options.head is None:
-            raise UsageError(f"query-head: {options.query_head} given; --layer and --head are needed beside it")
+        assert options.layer is not None
         group = file.heads(options.layer, "queries") // file.heads(options.layer, "keys")
         if options.query_head // group != options.head:
-            first = options.head * group
+            first = (options.head or 0) * group
             readers = f"{first} to {first + group - 1}"
             raise UsageError(f"query-head: {options.query_head} given, KV head {options.head} is read by {readers}")
         queries = file.tensor(options.layer, options.query_head, "queries").values
+    return _searched(keys, queries, options)
+
+
+def _searched(keys: np.ndarray, queries: np.ndarray | None, options: InstanceOptions) -> HardInstance:
+    tokens, dim = keys.shape
+    scalars = tokens * (options.value_dim or dim) * (options.kv_heads or 1) * (options.layers or 1)
+    if scalars > MAX_SCALARS:
+        raise Incomplete(f"a game of {tokens} tokens would hold {scalars} scalars, at most {MAX_SCALARS} are played")
     return streams(search_instance(keys, queries, value_dim=options.value_dim, max_logit=options.max_logit), options)
 
 
 def streams(one: HardInstance, options: InstanceOptions) -> HardInstance:
     """The instance in every head of every layer: secrets are independent, so that their bits add up."""
     heads, layers = options.kv_heads or 1, options.layers or 1
-    if (scalars := one.tokens * one.value_dim * heads * layers) > MAX_SCALARS:
-        raise Incomplete(
-            f"a game of {one.tokens} tokens would hold {scalars} scalars, at most {MAX_SCALARS} are played"
-        )
     bits = one.state_bits_at_least * heads * layers
     return replace(one, kv_heads=heads, layers=layers, state_bits_at_least=bits)
 
