@@ -46,6 +46,8 @@ VALID = (
     "unread entry", "unread entry, by e", "collision", "two inputs, signs",
     "rationals alone", "numbers, all operations", "signs of powers", "bits of INDEX", "Gaussian keys",
     "polynomial, a line", "polynomial, a square", "Bernstein, the line", "Bernstein, a square",
+    "tensor, cube", "tensor, sentinels and pads", "tensor, skeleton", "orders", "orders, narrow", "patterns 3, binary",
+    "patterns 3, threshold",
 )  # fmt: skip
 
 
@@ -72,6 +74,7 @@ def controls() -> Node:
         "instances_",
         "comparison_",
         "polynomials_",
+        "tensor_",
     )
     modules = [importlib.import_module(f"tests.kernel.{family}controls") for family in families]
     return {control.name: control for module in modules for control in module.controls()}
@@ -140,6 +143,10 @@ INVALID: dict[str, tuple[str, str, Any]] = {
     "a comparison too strong": ("numbers, all operations", "statement/holds", lambda texts: ["@6 < 256", *texts[1:]]),
     "a root inside": ("polynomial, a line", "statement/coefficients", ["1", "-2", "1"]),
     "a cut less": ("Bernstein, the line", "positive/given/cuts", []),
+    "a mass too small": ("tensor, sentinels and pads", "leak/gives/off_target_at_most", plus(-UNIT)),
+    "a symbol more": ("tensor, skeleton", "bits/gives/alphabet", plus(1)),
+    "a multiplication less": ("orders", "statement/re_associated", plus(-1)),
+    "a pattern more": ("patterns 3, threshold", "patterns/gives/reachable", plus(1)),
     "a ball less": ("a ball, shells", "upper/gives/at_most", plus(-1)),
 }
 
