@@ -90,11 +90,24 @@ def test_arranged_instances_have_the_attention_of_those_that_they_come_from() ->
     assert half.max_logit == base.max_logit / 2
 
 
+@pytest.fixture
+def unsearched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instances of every choice without the work: the code's own, under the budget that they would have."""
+
+    def made(wanted: InstanceOptions, choice: Choice) -> HardInstance:
+        one = make_instance(replace(wanted, instance="hard", rehearsals=None))
+        plain = choice["keys"] == "hard" and choice["carriers"] == "all"
+        return one if plain else replace(one, budget="own-keys")
+
+    monkeypatch.setattr(rehearse, "_arranged", made)
+
+
 def report(wrong: int, missed: int = 0, *, claim: object = None) -> Any:
     score = SimpleNamespace(missed=missed, asked=10, curve=[SimpleNamespace(wrong_reads=wrong)] * 10)
     return SimpleNamespace(record=SimpleNamespace(score=score), claim=claim, reason=None)
 
 
+@pytest.mark.usefixtures("unsearched")
 def test_a_search_varies_what_was_left_open_and_with_seeds_of_its_own() -> None:
     asked: list[dict[str, Any]] = []
 
@@ -126,6 +139,7 @@ def test_a_claim_s_misses_lead() -> None:
     assert rehearse.loss(ended) is None  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("unsearched")
 def test_wrong_usage_ends_the_first_rehearsal_and_is_noted_of_later_ones() -> None:
     def refuses(one: HardInstance, options: dict[str, Any]) -> Any:
         if options["schedule"] == "decode" or one.tokens == 8:
