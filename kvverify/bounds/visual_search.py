@@ -11,7 +11,7 @@ problem. Floats rank and round, the kernel decides. Proofs: docs/proofs/visual.m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 KEY_STEPS = 32  # keys are multiples of 1/32
 QUERY_STEPS = 256  # queries of 1/256
 ROUNDS = 300  # of mirror descent
+_NOTICED = 2.0**-10  # less is no improvement
 
 
 @dataclass(frozen=True)
@@ -104,18 +105,18 @@ def visual_bound(
             f"max_logit {max_logit} is too small for {len(found.keys)} free tokens of this pyramid: "
             f"a query leaves {off_target:.3g} times its own token's weight on others"
         )
+    bound, most = _rounded(log2_det, floor), _rounded(off_target, ceil)
     number = len(found.keys)
     if tolerance is None:
         each = number * (1 - _entropy(float(failure)))
     else:
-        each = log2_det + number * _divergence(float(tolerance), float(failure))
-    bits = Fraction(floor(kv_heads * value_dim * each * (1 - 1e-9) * 256 - 1), 256)
+        each = float(bound) + number * _divergence(float(tolerance), float(failure))
+    bits = max(Fraction(floor(kv_heads * value_dim * each * (1 - 1e-9) * 256 - 1), 256), Fraction(0))
     rows: Node = {
         "id": "rows", "rule": "visual-rows", "uses": {}, "given": written(found, kv_heads, value_dim),
-        "gives": {"log2_det_at_least": _text(log2_det, up=False), "off_target_at_most": _text(off_target, up=True)},
+        "gives": {"log2_det_at_least": str(bound), "off_target_at_most": str(most)},
     }  # fmt: skip
     last = "visual-symbols" if tolerance is None else "visual-volume"
-    bits = max(bits, Fraction(0))
     steps = [
         rows,
         {"id": "bits", "rule": last, "uses": {"rows": "rows"}, "given": {}, "gives": {"bits_at_least": str(bits)}},
@@ -230,7 +231,7 @@ def measured(found: Design) -> tuple[float, float]:
         first += size
     top = np.max(np.concatenate(scores, axis=1), axis=1, keepdims=True)
     weights = [np.exp(each - top) for each in scores]
-    own = 0 if found.cut == "all-keys" else found.scales[-1].tokens
+    own = _own(found)
     masses = sum(each.sum(axis=1) for each in weights) + own * np.exp(-np.abs(queries).sum(axis=1) - top[:, 0])
     mixed = np.concatenate([_gather(pair, each) for pair, each in zip(pairs, weights, strict=True)], axis=1)
     target = np.diagonal(mixed).copy()
@@ -247,6 +248,11 @@ def measured(found: Design) -> tuple[float, float]:
     ostrowski = -float(np.log2(1 - rows).sum())
     bound = _log2_volume(found) - float(np.log2(masses / target).sum()) - min(near, ostrowski)
     return bound - 1e-6 * (1 + len(rows)), worst
+
+
+def _own(found: Design) -> int:
+    """Tokens of the last map that come after the cut."""
+    return 0 if found.cut == "all-keys" else found.scales[-1].tokens
 
 
 def _log2_volume(found: Design) -> float:
@@ -340,7 +346,7 @@ def _queries(found: Design, keys: Array, max_logit: float) -> tuple[tuple[int, .
         parts.append(_spread(pair, keys[first : first + size].T).T)
         first += size
     everything = np.concatenate(parts)
-    columns = keys.shape[1]
+    columns, own = keys.shape[1], _own(found)
     pushed = 0.1 * np.concatenate([keys, -keys], axis=1)
     best, least = np.zeros_like(keys), np.full(len(keys), np.inf)
     for turn in range(ROUNDS):
@@ -350,23 +356,24 @@ def _queries(found: Design, keys: Array, max_logit: float) -> tuple[tuple[int, .
         scores = queries @ everything.T
         top = scores.max(axis=1, keepdims=True)
         weights = np.exp(scores - top)
-        mass = weights.sum(axis=1, keepdims=True)
-        lost = (np.log(mass) + top)[:, 0] - (queries * keys).sum(axis=1)
-        better = lost < least
+        reached = (queries * keys).sum(axis=1, keepdims=True)
+        others = own * np.exp(-reached - top)  # of the last map, at most
+        mass = weights.sum(axis=1, keepdims=True) + others
+        lost = (np.log(mass) + top - reached)[:, 0]
+        better = lost < least * (1 - _NOTICED) - _NOTICED**3  # so that rounding chooses nothing
         least[better], best[better] = lost[better], queries[better]
-        slope = weights / mass @ everything - keys
+        slope = (weights @ everything - others * keys) / mass - keys
         pushed -= 2 / np.sqrt(turn + 1) * np.concatenate([slope, -slope], axis=1)
-    return tuple(tuple(int(x) for x in row) for row in np.trunc(best * QUERY_STEPS))
+    return tuple(tuple(int(x) for x in row) for row in np.trunc(best * QUERY_STEPS * (1 - _NOTICED**3)))
 
 
 def _row(entries: Sequence[int]) -> str:
     return " ".join(map(str, entries))
 
 
-def _text(x: float, *, up: bool) -> str:
-    """A multiple of 2^-40 beside x, above or below it."""
-    scaled = x * 2.0**40
-    return str(Fraction(ceil(scaled) if up else floor(scaled), 1 << 40))
+def _rounded(x: float, way: Callable[[float], int]) -> Fraction:
+    """The next multiple of 2^-20 that way: the last digits of floats are not the same on all machines."""
+    return Fraction(way(x * 2.0**20), 1 << 20)
 
 
 def _entropy(p: float) -> float:
