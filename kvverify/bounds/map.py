@@ -7,22 +7,19 @@ only. Results are lines of a file, so that a map that was stopped goes on where 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
+from kvverify import batch
 from kvverify.bounds.key_files import KeyTensor, TensorFile, open_tensors
 from kvverify.bounds.own_keys import SECONDS, own_keys_bound
 from kvverify.bounds.own_queries import measured_logit, own_queries_bound
@@ -189,17 +186,9 @@ class _Lines:
             write_bytes(path, lines)  # else another map of this folder may be adding to it
 
     def add(self, cell: dict[str, Any]) -> None:
-        """One write for a line, on the disk before the next cell. Raises OSError where it does not fit as a whole."""
-        line = json.dumps(cell).encode() + b"\n"
+        """On the disk before the next cell. Raises OSError where it does not fit as a whole."""
         with self.path.open("ab", buffering=0) as stream:
-            try:
-                if (written := stream.write(line)) < len(line):
-                    stream.truncate(stream.tell() - written)
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(stream.fileno())
-            except OSError as error:
-                error.filename = str(self.path)
-                raise
+            batch.append(self.path, stream, cell)
         self.known[cell["floor"], cell["layer"], cell["head"], cell["tolerance"]] = cell
 
 
@@ -208,23 +197,9 @@ def _answers(survey: Survey, todo: list[Cell], workers: int) -> Iterator[tuple[C
     if min(workers, len(todo)) < 2:
         yield from ((cell, answer(survey, cell)) for cell in todo)
         return
-    pool = ProcessPoolExecutor(min(workers, len(todo)), get_context("spawn"), _end_with_parent)
-    try:
-        futures = {pool.submit(answer, survey, cell): cell for cell in todo}
+    with batch.workers(min(workers, len(todo))) as pool:
+        futures = {pool.submit(batch.obedient, answer, survey, cell): cell for cell in todo}
         yield from ((futures[future], future.result()) for future in as_completed(futures))
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """A worker ends when the process that started it was killed; it would wait for work for ever."""
-
-    def watch() -> None:
-        if (parent := parent_process()) is not None:
-            parent.join()
-            os._exit(1)
-
-    Thread(target=watch, daemon=True).start()
 
 
 def answer(survey: Survey, cell: Cell) -> dict[str, Any]:

@@ -5,15 +5,14 @@ A kill leaves at most one line without its end, which is dropped when the sweep 
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from kvverify.batch import append
 from kvverify.errors import UsageError
 from kvverify.sweep.plan import Job
 
@@ -50,16 +49,7 @@ class Results:
     def add(self, job: Job, result: dict[str, Any]) -> None:
         """One write for a line. Raises OSError where it does not fit as a whole; the file is then as before."""
         line = {"schema": SCHEMA, "key": job.key, "request": dict(job.request), **result}
-        raw = json.dumps(line, allow_nan=False).encode() + b"\n"
-        before = os.fstat(self._stream.fileno()).st_size
-        try:
-            if self._stream.write(raw) < len(raw):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(self._stream.fileno())
-        except OSError as error:
-            self._stream.truncate(before)
-            error.filename = str(self.path)
-            raise
+        append(self.path, self._stream, line)
         self.lines[job.key] = line
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
@@ -13,6 +12,7 @@ from typing import Any
 
 from kvverify.audit.instances import InstanceOptions
 from kvverify.audit.request import AuditRequest, run_audit
+from kvverify.batch import obedient
 from kvverify.errors import Incomplete, UsageError
 from kvverify.sweep.plan import Job
 from kvverify.sweep.pools import Pool
@@ -32,14 +32,12 @@ def play(job: Job, evidence: Path) -> dict[str, Any]:
     begun = _now()
     audit, status, reason = None, "INCOMPLETE", None
     try:
-        audit = run_audit(_asked(job, evidence), _silent)
+        audit = obedient(run_audit, _asked(job, evidence), _silent)
         status, reason = audit["status"], audit["reason"]
     except UsageError as error:
         status, reason = "REFUSED", str(error)
     except Incomplete as error:
         reason = str(error)
-    except SystemExit:
-        os._exit(1)  # the sweep is over (pools.py): players are gone, nobody waits for an answer
     return {"status": status, "reason": reason, "seconds": round(_now() - begun, 1), "audit": audit}
 
 
