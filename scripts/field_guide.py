@@ -1,6 +1,7 @@
 """docs/field-guide.md from audits that were really run: ``run`` plays them, ``page`` writes the page from them.
 
     python scripts/field_guide.py run --source kvpress      # with the interpreter that has the package
+    python scripts/field_guide.py state                     # what is certified for the sizes that packages state
     python scripts/field_guide.py page
 
 Cases are in instances/field-guide/cases.toml, results in instances/field-guide/*.jsonl: one line a case, the object of
@@ -16,12 +17,21 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+from kvverify.audit.claim import parse
+from kvverify.audit.verdict import bytes_exceed_claim
+from kvverify.bounds.inverse import tolerance_floor
+from kvverify.figures import at_least
+from kvverify.problem import Problem
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "instances" / "field-guide"
 PAGE = ROOT / "docs" / "field-guide.md"
+STATED = FOLDER / "stated.json"
 INSTANCE = "--tokens 512 --head-dim 64 --kv-heads 2 --heads 4"
 TWO_LAYERS = "--certificate instances/field-guide/two-layers.json --heads 4"
 # What a package is installed beside; kvpress and transformers come with kvverify's extras.
@@ -66,6 +76,70 @@ def run(source: str, only: str | None) -> None:
         with (FOLDER / f"{source}.jsonl").open("a") as file:
             file.write(json.dumps({"source": source, "method": case["method"], "audit": audit}) + "\n")
         print(f"{case['method']}: {audit['status']} {', '.join(audit['flags'])} {audit['reason'] or ''}")
+
+
+def stated_bits(case: dict[str, Any], audit: dict[str, Any]) -> int:
+    """The bits of the whole state that a package's words give: the claim's, newest tokens that it keeps apart."""
+    stated, one = case["stated"], audit["instance"]
+    if "claim" not in stated:
+        return int(audit["claimed_bits"])
+    words = dict(word.split("=") for word in stated["claim"].split(","))
+    shape: Any = SimpleNamespace(**one)
+    shape.tokens = one["tokens"] - stated.get("kept", 0)
+    kept: int = 16 * stated.get("kept", 0) * one["kv_heads"] * one["layers"] * (one["key_dim"] + one["value_dim"])
+    return int(parse(words, shape).bits or 0) + kept
+
+
+def state() -> None:
+    """For every stated size: the tolerance that no cache of it can promise, in the class of the instance."""
+    done = results()
+    lines = []
+    for case in cases():
+        if "stated" in case:
+            audit = done[case["source"], case["method"]]["audit"]
+            one, bits = audit["instance"], stated_bits(case, audit)
+            problem = Problem(
+                one["tokens"], one["key_dim"], one["value_dim"], Fraction(one["max_logit"]), Fraction(1, 10),
+                tolerance=Fraction(1, 100), kv_heads=one["kv_heads"], layers=one["layers"],
+            )  # fmt: skip
+            found = tolerance_floor(problem, Fraction(bits, one["tokens"]))
+            least = None if found.tolerance is None else at_least(found.tolerance)
+            lines.append(
+                {"source": case["source"], "method": case["method"], "bits": bits, "tolerance_at_least": least}
+            )
+    STATED.write_text("[\n" + ",\n".join(map(json.dumps, lines)) + "\n]\n")
+
+
+STATED_TABLE = """| method | words | where | stated | held | wire | slope | flag | no promise of |
+|---|---|---|---|---|---|---|---|---|"""
+
+
+def stated_section(done: dict[tuple[str, str], dict[str, Any]]) -> list[str]:
+    """Sizes that packages state, beside what was held and what is certified for such a size."""
+    by_name = {(case["source"], case["method"]): case for case in cases()}
+    rows = []
+    for line in json.loads(STATED.read_text()):
+        name = line["source"], line["method"]
+        case, audit = by_name[name], done[name]["audit"]
+        tokens = audit["instance"]["tokens"]
+        assert line["bits"] == stated_bits(case, audit), f"{name}: run scripts/field_guide.py state"
+        seen: Any = SimpleNamespace(
+            claimed_bits=line["bits"], held_bits=int(audit["held_bits"]), wire_bits=int(audit["wire_bits"]),
+            layers=audit["instance"]["layers"],
+        )  # fmt: skip
+        version = audit["settings"]["versions"].get(case["source"], "")
+        slope = audit["wire_bits_slope"]
+        cells = [
+            f"{case['source']} {version}: {case['method']}",
+            case["stated"]["says"],
+            case["stated"]["where"],
+            *(number(bits / tokens) for bits in (line["bits"], seen.held_bits, seen.wire_bits)),
+            number(None if slope is None else slope / seen.layers),
+            "`BYTES > CLAIM`" if bytes_exceed_claim(seen) else "-",
+            "-" if line["tolerance_at_least"] is None else f"{line['tolerance_at_least']:g}",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return [(FOLDER / "stated.md").read_text(), STATED_TABLE, *rows, ""]
 
 
 def number(value: Any, digits: int = 0) -> str:
@@ -157,6 +231,7 @@ def page() -> str:
     out = [(FOLDER / "head.md").read_text().format(counts=counts, floor=floor, two=two or "none")]
     for source in sources:
         out += section(source, [case for case in known if case["source"] == source], done)
+    out += stated_section(done)
     out += not_driven()
     return "\n".join(out).rstrip() + "\n"
 
@@ -175,12 +250,14 @@ def not_driven() -> list[str]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "page"])
+    parser.add_argument("what", choices=["run", "state", "page"])
     parser.add_argument("--source", help="run: cases of this source only")
     parser.add_argument("--only", help="run: this method only")
     given = parser.parse_args()
     if given.what == "run":
         for one in [given.source] if given.source else dict.fromkeys(case["source"] for case in cases()):
             run(one, given.only)
+    elif given.what == "state":
+        state()
     else:
         PAGE.write_text(page())
