@@ -12,7 +12,6 @@ FRAMING_BITS = 1 << 14
 """Names, shapes and scalars of one layer's message: so much of the wire is not held against a claim."""
 
 
-
 @dataclass(frozen=True)
 class Claim:
     """Total bits (None: what the compressor says of itself), and how often a read may be off by how much.
