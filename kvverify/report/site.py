@@ -27,7 +27,8 @@ _LEGEND = {
 }
 _CAPTION = (
     "Bits are totals over heads and layers, of the message on the wire. The kernel proved the curves for this page, at "
-    "the ten tolerances, for failure 1/10 on all of the class; the lines between guide the eye."
+    "the ten tolerances, for failure 1/10 on all of the class; the lines between guide the eye. A point on the ground "
+    "stores less than the scale shows."
 )
 
 
@@ -129,7 +130,7 @@ def _plot(title: str, shape: Shape, curves: Curves, rows: Iterable[Numbered]) ->
         dense = Fraction(one.audit["dense_bits"], shape.tokens)
         error, stored = reached(one.audit), Fraction(one.audit["wire_bits"], shape.tokens)
         told = f"{bits(stored)} bits a token; 9 of 10 reads within {error or 'no tolerance up to 1/2'}; {verdict(one)}"
-        points.append(Point(number, one.name, error, float(stored), one.status == "FLAGGED", told))
+        points.append(Point(number, one.label, error, float(stored), one.status == "FLAGGED", told))
     pictures = (plot(points, curves, float(dense), canvas) for canvas in (WIDE, NARROW))
     why = element("p", f"No curves: {curves.reason}.", class_="soft") if curves.reason else ""
     return element("figure", element("figcaption", element("h3", title), why), pictures)

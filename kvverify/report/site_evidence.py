@@ -136,7 +136,7 @@ def _errors(audit: Mapping[str, Any]) -> Html:
         ])  # fmt: skip
     of = f" (of {audit['reads']:,})" if asked < audit["reads"] else ""
     caption = f"Reads off by more than a tolerance, of {asked:,} asked{of}"
-    return _table(caption, ("tolerance", "reads off", "share", "", "bits that surely came back"), rows)
+    return _table(caption, ("tolerance", "reads off", "share", "", "came back, bits"), rows)
 
 
 def _places(audit: Mapping[str, Any]) -> Iterator[Html]:

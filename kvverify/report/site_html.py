@@ -9,7 +9,7 @@ from html import escape
 
 from kvverify.report.checks import printable
 
-_VOID = frozenset({"meta", "input", "br"})
+_VOID = frozenset({"meta", "input", "wbr"})
 
 
 class Html(str):

@@ -22,6 +22,9 @@ _NAME = 24
 _SIDES = ((1, 0), (-1, 0), (1, -1), (-1, -1), (1, 1), (-1, 1))
 """Where a label may stand, seen from its point: right or left; level, above or below."""
 
+_BELOW = 4
+"""How many times smaller than the least of the curves a point may be before it lies on the ground of the picture."""
+
 Spot = tuple[float, float]
 Box = tuple[float, float, float, float]
 
@@ -96,8 +99,8 @@ class _Scale:
 
 def plot(points: Sequence[Point], curves: Curves, dense: float, canvas: Canvas) -> Html:
     """Bits a token against error, for audits of one class; ``dense``: bits a token of 16 bits a scalar."""
-    heights = [point.bits for point in points if point.bits > 0] + [dense]
-    heights += [bits for line in curves.lines.values() for _, bits in line]
+    known = [dense, *(bits for line in curves.lines.values() for _, bits in line)]
+    heights = [*known, *(max(point.bits, min(known) / _BELOW) for point in points)]
     low, high = math.floor(math.log2(min(heights))), math.ceil(math.log2(max(heights)))
     scale = _Scale(low, max(high, low + 1), canvas)
     placed = list(_placed(points, scale))

@@ -38,6 +38,12 @@ class Played:
     audit: Mapping[str, Any] | None
     command: str
 
+    @property
+    def label(self) -> str:
+        """What tells it from others: its name, with the settings where the name is the compressor's alone."""
+        named = self.audit is not None and self.name != self.audit["compressor"]
+        return " ".join([self.name, *(() if named else (f"{key}={value}" for key, value in self.settings.items()))])
+
 
 @dataclass
 class Results:

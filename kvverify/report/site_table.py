@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,6 +13,9 @@ from kvverify.report.site_evidence import bits, described, right, share, verdict
 from kvverify.report.site_html import Html, element
 from kvverify.report.site_plot import bars, mark
 from kvverify.report.site_read import Played
+
+_JOINTS = re.compile(r"(?<=[:./_])(?=\w)")
+"""Where a long name may be broken."""
 
 Audit = Mapping[str, Any]
 Shown = tuple[Fraction | float | None, str]
@@ -40,7 +44,7 @@ def field(rows: Sequence[tuple[int, Played]], letters: Mapping[Shape, str]) -> H
     head = [
         _head("method"), *([_head("class")] if named else []), _head("verdict"),
         *(_head(one.name, one.unit, number=True, first=one is columns[0]) for one in columns),
-        *([_head("right reads", "oldest to newest token", sort=False)] if placed else []),
+        *([_head("right reads", "oldest token first", sort=False)] if placed else []),
     ]  # fmt: skip
     body = [element("tr", _row(number, one, columns, named, placed), data_row=number) for number, one in rows]
     search = element("input", type="search", id="filter", placeholder="name, setting or flag", autocomplete="off")
@@ -119,7 +123,8 @@ def _row(
     number: int, one: Played, columns: Sequence[_Column], letters: Mapping[Shape, str], placed: bool
 ) -> Iterator[Html]:
     audit, shape = one.audit if one.audit and one.audit["curve"] else None, shape_of(one)
-    name = element("a", one.name, href=f"#a{number}")
+    parts = _JOINTS.split(one.name)
+    name = element("a", parts[0], (piece for part in parts[1:] for piece in (element("wbr"), part)), href=f"#a{number}")
     yield element("th", name, element("small", described(one)), scope="row")
     if letters:
         yield element("td", letters[shape] if shape else "–", title=str(shape) if shape else None)
