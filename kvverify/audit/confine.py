@@ -5,13 +5,16 @@ Only the standard library: no thread may be running yet.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from kvverify.audit import capabilities, landlock, namespaces, seccomp
 
+_PARENT_DEATH_SIGNAL = 1
 KINDS = ("landlock", "namespaces", "none")
 
 
@@ -47,6 +50,17 @@ def confine(cell: Cell) -> tuple[str, str]:
         except OSError as error:
             refused.append(f"{name}: {error.strerror}")
     return (kind, " in ".join(reversed(entered)) + _rest()) if entered else (kind, "; ".join(refused))
+
+
+def end_with(parent: int) -> None:
+    """End when the process that started this one does, by whatever: not at all where there is no such signal.
+
+    For a player that is at work; one that waits sees its pipe end.
+    """
+    if hasattr(libc := ctypes.CDLL(None), "prctl"):
+        libc.prctl(_PARENT_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
 
 
 def _limits(memory_bytes: int) -> None:

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from kvverify.audit.confine import Cell, confine
+from kvverify.audit.confine import Cell, confine, end_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +34,7 @@ def main() -> None:
     jobs, answers = _pipes()
     try:
         isolation, how = confine(Cell(**job["cell"]))
+        end_with(job["referee"])  # only now: giving up rights takes the signal back
         _play(job, isolation, how, jobs, answers)
     except Exception as error:  # noqa: BLE001  whatever a compressor raises is the referee's to report
         from kvverify.audit import pipe

@@ -90,7 +90,7 @@ class Player:
             memory_bytes=self._limits.memory_bytes,
             isolation=self._limits.isolation,
         )
-        text = json.dumps({**job, "role": role, "cell": dataclasses.asdict(cell)})
+        text = json.dumps({**job, "role": role, "referee": os.getpid(), "cell": dataclasses.asdict(cell)})
         return subprocess.Popen(
             [sys.executable, "-I", "-B", "-c", _START, str(_PACKAGE.parent), text],
             stdin=subprocess.PIPE,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from tests.conftest import needs
 
 needs("torch", "audit")
 
+ROOT = Path(__file__).resolve().parents[2]
 PROBE = f"{Path(__file__).with_name('specimens') / 'probe.py'}:Probe"
 
 
@@ -33,6 +36,59 @@ def test_nothing_but_scratch_is_within_reach(isolation: str, tmp_path: Path, mon
     assert report.reason == "Alice: RuntimeError: went through: " + ", ".join([*readable, "scratch"])
     assert report.status == "INCOMPLETE"
     assert foreign.read_text() == "secret"
+
+
+BUSY = """
+from pathlib import Path
+import time
+class Busy:
+    def __init__(self, settings): pass
+    def message(self): pass
+    def load(self, message): pass
+    def attend(self, queries, own_keys, own_values): pass
+    def absorb(self, queries, keys, values):
+        Path("at work").touch()
+        time.sleep(60)
+"""
+PLAY = """
+import sys
+from kvverify.audit.game import play
+from tests.audit.small import instance
+play(sys.argv[1], instance(8), timeout=90)
+"""
+
+
+def test_players_at_work_end_with_a_referee_that_was_killed(tmp_path: Path) -> None:
+    (tmp_path / "busy.py").write_text(BUSY)
+    referee = subprocess.Popen(
+        [sys.executable, "-c", PLAY, f"{tmp_path / 'busy.py'}:Busy"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("kvverify-alice-*/at work")):
+        assert time.monotonic() < deadline
+        assert referee.poll() is None
+        time.sleep(0.01)
+    assert len(_players(tmp_path)) == 2
+    referee.kill()
+    referee.wait()
+    while _players(tmp_path):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert time.monotonic() < deadline - 10  # and not after a minute of work
+
+
+def _players(folder: Path) -> list[str]:
+    """Command lines of living players whose scratch folder is there."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = file.read_bytes().decode(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if "kvverify.audit.player" in line and str(folder) in line:
+            found.append(line)
+    return found
 
 
 def test_the_filter_refuses_what_it_lists_and_nothing_else() -> None:
