@@ -46,6 +46,8 @@ VALID = (
     "unread entry", "unread entry, by e", "collision", "two inputs, signs",
     "rationals alone", "numbers, all operations", "signs of powers", "bits of INDEX", "Gaussian keys",
     "polynomial, a line", "polynomial, a square", "Bernstein, the line", "Bernstein, a square",
+    "visual, nearest", "visual, bilinear", "visual, words for keys", "visual, between steps", "visual, relative",
+    "visual, bicubic", "visual, exact", "visual, often wrong",
     "tensor, cube", "tensor, sentinels and pads", "tensor, skeleton", "orders", "orders, narrow", "patterns 3, binary",
     "patterns 3, threshold",
 )  # fmt: skip
@@ -74,6 +76,7 @@ def controls() -> Node:
         "instances_",
         "comparison_",
         "polynomials_",
+        "visual_",
         "tensor_",
     )
     modules = [importlib.import_module(f"tests.kernel.{family}controls") for family in families]
@@ -147,6 +150,13 @@ INVALID: dict[str, tuple[str, str, Any]] = {
     "a symbol more": ("tensor, skeleton", "bits/gives/alphabet", plus(1)),
     "a multiplication less": ("orders", "statement/re_associated", plus(-1)),
     "a pattern more": ("patterns 3, threshold", "patterns/gives/reachable", plus(1)),
+    "a weight less": ("visual, bilinear", "rows/gives/off_target_at_most", plus(-UNIT)),
+    "a larger last map": ("visual, between steps", "statement/scales", ["1", "1x3", "1x4", "4"]),
+    "values that are keys": (
+        "visual, exact",
+        "rows/given/projections",
+        lambda node: {**node, "values": [node["keys"]]},
+    ),
     "a ball less": ("a ball, shells", "upper/gives/at_most", plus(-1)),
 }
 

@@ -15,7 +15,7 @@ from kvverify.kernel import document
 from kvverify.kernel.check import Verdict, check, read_goal
 from kvverify.kernel.document import Malformed, OverLimit
 from kvverify.kernel.rules import RULES
-from tests.frozen import compared, covers, explicit, reader, tensored  # noqa: F401  (these bring further claims)
+from tests.frozen import compared, covers, explicit, reader, tensored, visual  # noqa: F401  (these bring further claims)
 from tests.frozen.test_frozen import FOLDER, INDEX
 from tests.kernel.test_document import MALFORMED
 
