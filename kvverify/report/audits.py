@@ -71,10 +71,9 @@ def _claim(claim: Mapping[str, Any], tokens: int) -> list[str]:
             f"    certified for it: at least {bits:.2f} bits a token (sha256 {claim['certificate_digest'][:16]})"
         )
     if claim["missed_reads"] is not None:
-        share = claim["missed_share_at_least"]
-        lines.append(
-            f"    surely off: {claim['missed_reads']} reads, so a share of at least {share} at 99.9% confidence"
-        )
+        missed, share = claim["missed_reads"], claim["missed_share_at_least"]
+        surely = f", so a share of at least {share} at 99.9% confidence" if share else ""
+        lines.append(f"    surely off: {missed} reads{surely}")
     return lines
 
 

@@ -55,6 +55,7 @@ def test_sizes_in_bits_and_per_token() -> None:
         ({"claim": CLAIM}, "  claim: at most 2.50 bits a token as given, off by more than 1/100 with probability at"),
         ({"claim": CLAIM}, "    certified for it: at least 3.00 bits a token (sha256 00112233)"),
         ({"claim": CLAIM}, "    surely off: 30 reads, so a share of at least 0.015 at 99.9% confidence"),
+        ({"claim": {**CLAIM, "missed_reads": 0, "missed_share_at_least": 0.0}}, "    surely off: 0 reads\n"),
         ({"claim": CLAIM}, "Certificate against the claim: floor.json"),
         ({"claim": {**CLAIM, "by": "compressor"}}, "bits a token as the compressor says, off by more"),
         ({"claim": {**CLAIM, "tolerance": None, "relative": "1/2"}}, "off by more than 1/2 of the exact answer with"),
