@@ -42,9 +42,9 @@ class Shape:
     @classmethod
     def of(cls, instance: Mapping[str, Any]) -> Shape:
         """Of an audit's instance."""
-        special = {"kind": "hard", "budget": "class", "attention": "softmax"}
         found = {field.name: instance[field.name] for field in fields(cls)}
-        return cls(**found | {name: None for name, usual in special.items() if found[name] == usual})
+        usual = {"kind": ("hard", found["attention"]), "budget": ("class",), "attention": ("softmax",)}
+        return cls(**found | {name: None for name, words in usual.items() if found[name] in words})
 
     def __str__(self) -> str:
         dims = f"d = {self.key_dim}" if self.key_dim == self.value_dim else f"d = {self.key_dim}, {self.value_dim}"

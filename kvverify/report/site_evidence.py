@@ -175,8 +175,9 @@ def _facts(audit: Mapping[str, Any]) -> Html:
     levels = f" of {one['alphabet']} levels" if one["alphabet"] else ""
     fresh = "fresh" if audit["fresh_secret"] else "not fresh (a given seed)"
     dead = (f"{part['place']} {bits(part['bits'])} bits" for part in audit["dead_tensors"] or [])
+    made = "".join(f", {name} {one[name]}" for name in ("scales", "kernel", "cut") if one[name])
     facts = {
-        "Instance": f"{Shape.of(one)}; {one['heads']} query heads",
+        "Instance": f"{Shape.of(one)}{made}; {one['heads']} query heads",
         "Secret": f"{one['payload']}{levels}, {fresh}",
         "Fed": ", ".join(filter(None, (audit["schedule"], settings["dtype"], settings["device"]))),
         "Largest error": f"at most {error:.4g}" if error is not None else "not a number" if audit["curve"] else "",

@@ -25,7 +25,6 @@ def audit(tree: Any) -> dict[str, Any]:
     if not isinstance(tree, dict) or tree.get("schema") != AUDIT:
         raise ValueError(f"no object of {AUDIT}")
     found: dict[str, Any] = _AUDIT(tree)
-    found["instance"]["attention"] = found["instance"]["attention"] or found["settings"]["attention"]
     if min(found["instance"][name] for name in ("tokens", "key_dim", "value_dim", "kv_heads", "heads", "layers")) < 1:
         raise ValueError("an instance without tokens, dimensions, heads or layers")
     if found["status"] not in ("INCOMPLETE", "REFUSED"):
@@ -33,6 +32,8 @@ def audit(tree: Any) -> dict[str, Any]:
             raise ValueError(f"{missing[0]} is missing")
         if not 1 <= found["reads_asked"] <= found["reads"]:
             raise ValueError("reads_asked is not from 1 to reads")
+        if not found["dense_bits"]:
+            raise ValueError("a dense cache of 0 bits")
     return found
 
 
@@ -143,13 +144,14 @@ _AUDIT = table(
     compressor=text,
     settings=table(
         parameters=words, dtype=text, device=maybe(text), seed=maybe(count), commit=maybe(text), versions=words,
-        chunk=maybe(count), attention=maybe(text),
+        chunk=maybe(count),
     ),
     schedule=maybe(text),
     instance=table(
         tokens=count, key_dim=count, value_dim=count, kv_heads=count, heads=count, layers=count, inputs=text,
         max_logit=text, tolerance=maybe(ratio), failure=maybe(ratio), certificate=maybe(text), payload=text,
         alphabet=maybe(count), kind=maybe(text), budget=maybe(text), attention=maybe(text),
+        scales=maybe(text), kernel=maybe(text), cut=maybe(text),
     ),
     claim=maybe(words),
     **dict.fromkeys(

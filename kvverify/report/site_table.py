@@ -106,9 +106,7 @@ def _columns(common: str | None) -> list[_Column]:
 
 
 def _per_scalar(audit: Audit) -> Fraction:
-    one = audit["instance"]
-    scalars = one["tokens"] * one["kv_heads"] * one["layers"] * (one["key_dim"] + one["value_dim"])
-    return Fraction(audit["wire_bits"], scalars)
+    return Fraction(16 * audit["wire_bits"], audit["dense_bits"])
 
 
 def _head(name: str, unit: str = "", *, number: bool = False, first: bool = False, sort: bool = True) -> Html:

@@ -93,6 +93,7 @@ NO_RESULT: dict[str, Callable[[], str]] = {
     "words for bits": lambda: json.dumps(audit(wire_bits="many")),
     "negative": lambda: json.dumps(audit(reads_asked=-1)),
     "more asked than there are": lambda: json.dumps(audit(reads_asked=4000)),
+    "a dense cache of nothing": lambda: json.dumps(audit(dense_bits=0)),
     "no tokens": lambda: json.dumps(changed(audit(), "instance", "tokens", to=0)),
     "no figures": lambda: json.dumps(audit(curve=None)),
     "a bin of more wrong reads than reads": lambda: json.dumps(
@@ -188,6 +189,11 @@ def test_a_command_plays_the_same_again() -> None:
     assert "--certificate dddddddddddddddd.json" in of_audit(from_file)
     crowded = checked(changed(audit(), "instance", "kind", to="crowded"))
     assert "--instance crowded --tokens 64 --head-dim 16" in of_audit(crowded)
+    pyramid = {"attention": "visual", "scales": "1,2,4", "kernel": "bilinear", "cut": "all-keys", "tolerance": None}
+    visual = checked(changed(audit(), "instance", to=audit()["instance"] | pyramid))
+    assert "--attention visual --scales 1,2,4 --kernel bilinear --cut all-keys --head-dim 16" in of_audit(visual)
+    tensor = checked(changed(audit(), "instance", "attention", to="tensor"))
+    assert "--attention tensor --tokens 64 --head-dim 16" in of_audit(tensor)
     request = sweep_line(None)["request"]
     assert of_request(request) == (
         "kvverify audit pkg.cache:Cache --set bits=3 --tokens 64 --head-dim 16 --kv-heads 2 --heads 4 "
