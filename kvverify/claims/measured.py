@@ -1,4 +1,6 @@
-"""What compressors were measured to do, from the rows that scripts/bench_subgen.py wrote; they carry no status."""
+"""What compressors were measured to do; rows carry no status. Written by scripts/bench_subgen.py (measured.json) and
+scripts/bench_attention.py (measured_attention.json).
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).parent / "measured.json"
+GAMES = Path(__file__).parent / "measured_attention.json"
 
 
 @cache
-def _rows() -> dict[str, list[dict[str, str]]]:
-    found: dict[str, Any] = json.loads(FILE.read_text())
+def _rows(file: Path) -> dict[str, list[dict[str, str]]]:
+    found: dict[str, Any] = json.loads(file.read_text())
     return {name: [dict(zip(part["head"], row, strict=True)) for row in part["rows"]] for name, part in found.items()}
 
 
@@ -22,7 +25,7 @@ def subgen() -> tuple[str, ...]:
         f"SubGen at n = {row['n']}, d = {row['d']}, |q| = {row['r']}, delta = {row['delta']}, eps = {row['eps']}, "
         f"t = {row['t']}, s = {row['s']}, measured / proved: error in its norm {row['error in its norm']}, state bits "
         f"{row['state bits']} (a bf16 cache: {row['dense bits']}), failures {row['failures']}"
-        for row in _rows()["subgen"]
+        for row in _rows(FILE)["subgen"]
         if row["eps"] != "-"
     )
 
@@ -32,5 +35,24 @@ def net() -> tuple[str, ...]:
     return tuple(
         f"Net merging at n = {row['n']}, d = {row['d']}, {row['body']}, logit {row['max_logit']}, measured / proved: "
         f"largest error {row['largest error']}, state bits {row['state bits']} (a bf16 cache: {row['dense bits']})"
-        for row in _rows()["net"]
+        for row in _rows(FILE)["net"]
+    )
+
+
+def visual() -> tuple[str, ...]:
+    """VAR-3: games with visual attention; sizes in bits."""
+    return _games("visual")
+
+
+def tensor() -> tuple[str, ...]:
+    """TA-6: games with tensor attention; sizes in bits."""
+    return _games("tensor")
+
+
+def _games(attention: str) -> tuple[str, ...]:
+    return tuple(
+        f"{row['compressor']} on {row['instance']}: state bits {row['state bits']} (a bf16 cache: {row['dense bits']}; "
+        f"the certificate of the instance: {row['certified bits']}), {row['wrong']}, largest "
+        f"error {row['largest error']}"
+        for row in _rows(GAMES)[attention]
     )

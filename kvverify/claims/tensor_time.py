@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from kvverify.claims import tables
+from kvverify.claims import measured, tables
 from kvverify.claims.base import Certificate, Claim, Reading
 from kvverify.claims.evidence import arithmetic, attention, covers, instances, tensor
 from kvverify.claims.tensor_space import BITS, PROMISE, smallest
@@ -105,6 +105,7 @@ TA6 = Claim(
         Reading("an entrywise relative error, as in TA-3", "open"),
     ),
     threshold=lambda: "as SG-4: m1 m2 (t + 1) slots against n^2 product rows, 4 n d words against the sketch",
+    measured=measured.tensor,
     table=tables.subgen_choices,
     certificates=(
         Certificate(

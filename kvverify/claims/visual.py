@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import ceil
 
-from kvverify.claims import tables
+from kvverify.claims import measured, tables
 from kvverify.claims.base import Certificate, Claim, Reading
 from kvverify.claims.evidence import arithmetic, attention, visual
 from kvverify.claims.evidence.attention import TENTH
@@ -134,6 +134,7 @@ VAR3 = Claim(
         ),
     ),
     threshold=_first_map,
+    measured=measured.visual,
     table=tables.cuts,
     certificates=(
         Certificate(
