@@ -24,6 +24,8 @@ import worst_exact  # noqa: F401
 import worst_files  # noqa: F401  (registers its cases)
 import worst_nets  # noqa: F401
 import worst_secrets  # noqa: F401
+import worst_tensor  # noqa: F401
+import worst_visual  # noqa: F401
 from worst_certificates import CASES
 
 from kvverify.kernel import document, numbers, tensors
@@ -48,6 +50,8 @@ from kvverify.kernel.rules import (
     rows,
     sampling,
     softmax,
+    tensor_explicit,
+    visual,
     volume,
 )
 
@@ -58,7 +62,7 @@ BUILD = """
 import json, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
-import worst_compared, worst_covers, worst_exact, worst_files, worst_nets, worst_secrets
+import worst_compared, worst_covers, worst_exact, worst_files, worst_nets, worst_secrets, worst_tensor, worst_visual
 from worst_certificates import CASES
 tree = CASES[sys.argv[3]](Path(sys.argv[4]))
 (Path(sys.argv[4]) / "certificate.json").write_text(json.dumps(tree, separators=(",", ":")))
@@ -127,6 +131,10 @@ def limits() -> list[tuple[str, object]]:
         ("rows times columns of explicit inputs", instances.MAX_ENTRIES),
         ("bits of such an entry", instances.MAX_ENTRY_BITS),
         ("bits by which powers of a base differ", instances.MAX_POWER_BITS),
+        ("side of a map", visual.MAX_SIDE), ("tokens of its pyramid in the cache", visual.MAX_TOKENS),
+        ("entries of their keys", visual.MAX_KEYS), ("coordinates of a token", visual.MAX_COLUMNS),
+        ("bits of a carrier's entry", visual.MAX_ENTRY_BITS), ("bits of its unit", visual.MAX_UNIT_BITS),
+        ("tokens of patterns of 0/1 columns, of thresholds", max(tensor_explicit.PATTERNS.values())),
         ("lines of a program of numbers, and comparisons", comparison.MAX_LINES),
         ("operands of a line", comparison.MAX_OPERANDS),
         ("bits of a number of a program that is kept exactly", comparison.EXACT_BITS),

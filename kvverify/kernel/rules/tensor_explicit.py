@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import add
 
 from kvverify.kernel.context import Context, Rule
 from kvverify.kernel.document import Malformed, Node, OverLimit, fields, integer, integers, rational, strings, text
@@ -158,42 +159,40 @@ def tensor_orders(context: Context, uses: dict[str, Fact], given: Node, gives: N
 
 def _four_cache(ledger: Ledger, inputs: Caches, weigh: Weigh) -> Answer:
     """All product rows anew."""
-    keys = [ledger.times(a, b) for a in inputs.k1 for b in inputs.k2]
-    values = [ledger.times(a, b) for a in inputs.v1 for b in inputs.v2]
-    return _attend(ledger, inputs.query, keys, values, weigh)
+    return _attend(ledger, inputs, weigh, lambda i, k: ledger)
 
 
 def _two_cache(ledger: Ledger, inputs: Caches, weigh: Weigh) -> Answer:
-    """The caches k1 * k2 and v1 * v2, made before the last token; its 2 n - 1 rows are added now."""
-    before = Ledger()
-    keys, values = (
-        [before.times(a, b) for a in first[:-1] for b in second[:-1]]
-        + [ledger.times(a, second[-1]) for a in first]
-        + [ledger.times(first[-1], b) for b in second[:-1]]
-        for first, second in ((inputs.k1, inputs.k2), (inputs.v1, inputs.v2))
-    )
-    return _attend(ledger, inputs.query, keys, values, weigh)
+    """Product rows are there but for those of the last token, 2 n - 1, which are formed now."""
+    before, last = Ledger(), len(inputs.k1) - 1
+    return _attend(ledger, inputs, weigh, lambda i, k: ledger if last in (i, k) else before)
 
 
-def _attend(ledger: Ledger, query: Row, keys: list[Row], values: list[Row], weigh: Weigh) -> Answer:
-    """Plain attention over product rows."""
-    weights = [weigh(sum(ledger.times(query, key))) for key in keys]
-    return _total([ledger.scaled(w, value) for w, value in zip(weights, values, strict=True)]), sum(weights)
+def _attend(ledger: Ledger, inputs: Caches, weigh: Weigh, forming: Callable[[int, int], Ledger]) -> Answer:
+    """Plain attention over product rows; ``forming`` says whose multiplications it is to form a pair's."""
+    above, below = [0] * len(inputs.v1[0]), 0
+    for i, (k1, v1) in enumerate(zip(inputs.k1, inputs.v1, strict=True)):
+        for k, (k2, v2) in enumerate(zip(inputs.k2, inputs.v2, strict=True)):
+            maker = forming(i, k)
+            key, value = maker.times(k1, k2), maker.times(v1, v2)
+            weight = weigh(sum(ledger.times(inputs.query, key)))
+            above = list(map(add, above, ledger.scaled(weight, value)))
+            below += weight
+    return tuple(above), below
 
 
 def _re_associated(ledger: Ledger, inputs: Caches, weigh: Weigh) -> Answer:
     """(q o k1_i) . k2_l; the sum over l of w_il v2_l, times v1_i."""
-    rows, total = [], 0
+    above, below = [0] * len(inputs.v1[0]), 0
     for k1, v1 in zip(inputs.k1, inputs.v1, strict=True):
         turned = ledger.times(inputs.query, k1)
-        weights = [weigh(sum(ledger.times(turned, k2))) for k2 in inputs.k2]
-        rows.append(ledger.times(_total([ledger.scaled(w, v2) for w, v2 in zip(weights, inputs.v2, strict=True)]), v1))
-        total += sum(weights)
-    return _total(rows), total
-
-
-def _total(rows: list[Row]) -> Row:
-    return tuple(map(sum, zip(*rows, strict=True)))
+        inner = [0] * len(v1)
+        for k2, v2 in zip(inputs.k2, inputs.v2, strict=True):
+            weight = weigh(sum(ledger.times(turned, k2)))
+            inner = list(map(add, inner, ledger.scaled(weight, v2)))
+            below += weight
+        above = list(map(add, above, ledger.times(tuple(inner), v1)))
+    return tuple(above), below
 
 
 def _weights(context: Context, inputs: Caches, width: int) -> Weigh:
