@@ -84,12 +84,14 @@ class Report:
 
     def _instance(self) -> dict[str, Any]:
         game, one = self.game, self.game.instance
+        kv_heads = one.kv_heads // one.factors
         return {
-            "kind": one.kind, "budget": one.budget, "tokens_that_carry_values": one.carriers,
-            "tokens": one.tokens, "key_dim": one.key_dim, "value_dim": one.value_dim, "kv_heads": one.kv_heads,
-            "heads": one.kv_heads * game.group, "layers": one.layers, "inputs": one.inputs,
+            "attention": one.attention, **one.described(), "kind": one.kind,
+            "budget": one.budget, "tokens_that_carry_values": one.carriers,
+            "tokens": one.tokens, "key_dim": one.key_dim, "value_dim": one.value_dim, "kv_heads": kv_heads,
+            "heads": kv_heads * game.group, "layers": one.layers, "inputs": one.inputs,
             "max_logit": str(one.max_logit), "tolerance": None if one.tolerance is None else str(one.tolerance),
-            "failure": str(one.failure), "certificate": one.certificate,
+            "failure": str(one.failure), "certificate": one.certificate or None,
             "payload": "continuous" if game.alphabet is None else "discrete", "alphabet": game.alphabet,
         }  # fmt: skip
 

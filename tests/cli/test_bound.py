@@ -16,7 +16,7 @@ from tests.cli.conftest import Seal
 
 SMALL = ("bound", "--tokens", "64", "--head-dim", "16")
 TYPES: dict[str, type | tuple[type, ...]] = {
-    "schema": str, "state_bits_at_least": int, "bits_per_token_at_least": float,
+    "schema": str, "attention": str, "state_bits_at_least": int, "bits_per_token_at_least": float,
     "bits_per_token_per_head_at_least": float, "dense_bits": int, "compression_at_most": float,
     "state_bits_enough": int, "bits_per_token_enough": float, "gap": float, "enough_method": str,
     "enough_reason": type(None), "enough_certificate": type(None), "tokens": int,
@@ -222,7 +222,7 @@ def test_wrong_usage_is_one_line_and_code_2(words: tuple[str, ...], line: str) -
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("bound",), "Missing option '--tokens'"),
+        (("bound",), "give --tokens and --head-dim"),
         (("bound", "--tokens"), "Option '--tokens' requires an argument"),
         (("bound", "--tokens", "64"), "give --head-dim, or --key-dim and --value-dim"),
         (("bound", "--tokens", "64", "--key-dim", "8"), "give --head-dim, or --key-dim and --value-dim"),

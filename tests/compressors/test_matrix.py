@@ -10,6 +10,7 @@ import pytest
 
 from kvverify.compressors import find, names
 from kvverify.compressors.protocol import Settings, Shape, claimed_bits, residual_length
+from kvverify.errors import UsageError
 from tests.conftest import needs
 
 torch = needs("torch", "audit")
@@ -53,12 +54,19 @@ MATRIX: list[tuple[str, dict[str, Any], int | None]] = [
     ("snapkv", {"keep": 90, "window": 10}, 16 * 100 * SCALARS),
     ("snapkv", {"keep": 60, "window": 30, "kernel": 7, "pool": "max"}, 16 * 90 * SCALARS),
     ("streaming-llm", {"window": 96}, 16 * 100 * SCALARS),
+    ("two-cache", {}, 16 * 128 * (64 * 64 + 2 * 64)),  # one tensor head of 64 tokens
+    ("two-cache", {"dtype": "fp32"}, 32 * 128 * (64 * 64 + 2 * 64)),
+    ("subgen4", {"delta": 100, "t": 4, "s": 16}, 2 * (16 * (5 * 64 + 16 * 128) + 3 * 32 + 32)),  # as SubGen's two heads
+    ("subgen2", {"delta": 1000, "t": 4, "s": 16}, 16 * (5 * 64 + 16 * 128) + 3 * 32 + 32 + 16 * 2 * 128 * 64),
+    ("subgen2", {"delta": 1000, "t": 4, "s": 16, "factors": "drop"}, 16 * (5 * 64 + 16 * 128) + 3 * 32 + 32),
     ("transformers", {}, 16 * TOKENS * SCALARS),
     ("transformers", {"cache": "hqq", "bits": 4, "residual_length": 16}, None),
     ("transformers", {"cache": "hqq", "bits": 1, "residual_length": 16}, None),
     ("transformers", {"cache": "quanto", "bits": 2, "residual_length": 16}, None),
     ("transformers", {"cache": "quanto", "bits": 4, "residual_length": 16}, None),
 ]
+FEWER = {"two-cache": 64, "subgen2": 64}
+"""Tokens fed, where the state or the work grows with their square."""
 PROMPTS = {"snapkv": 200}
 """Tokens of the first chunk, where a method chooses from that chunk once and for all."""
 
@@ -82,9 +90,22 @@ def _packages(request: pytest.FixtureRequest) -> None:
         pytest.skip(f"needs {' and '.join(missing)} on the PATH to compile quanto's extension")
 
 
+def attention_of(name: str) -> str:
+    """Softmax, where the compressor answers it."""
+    kinds = find(name).attention
+    return "softmax" if "softmax" in kinds else kinds[0]
+
+
+def question_for(settings: Settings, asked: int, dtype: str = "float32", seed: int = 0) -> tuple[Any, ...]:
+    """Queries of as many heads as are answered, own keys and own values."""
+    queries, *own = stream(SHAPE, asked, dtype, seed)
+    return (queries[:, : settings.answer_heads], *own)
+
+
 def fed(name: str, parameters: dict[str, Any], chunks: list[int], dtype: str = "bfloat16") -> Any:
     """A compressor that took the first tokens of one fixed stream in these chunks."""
-    compressor = find(name)(Settings(name, SHAPE, parameters, scale=0.25, dtype=dtype))
+    settings = Settings(name, SHAPE, parameters, scale=0.25, dtype=dtype, attention=attention_of(name))
+    compressor = find(name)(settings)
     queries, keys, values = stream(SHAPE, TOKENS, dtype)
     start = 0
     for tokens in chunks:
@@ -97,12 +118,12 @@ def fed(name: str, parameters: dict[str, Any], chunks: list[int], dtype: str = "
 @cases
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_selftest(name: str, parameters: dict[str, Any], bits: int | None, dtype: str) -> None:
-    selftest(find(name), parameters, dtype=dtype, device="cpu")
+    selftest(find(name), parameters, dtype=dtype, device="cpu", attention=attention_of(name))
 
 
 @cases
 def test_bits_are_counted_and_claimed_honestly(name: str, parameters: dict[str, Any], bits: int | None) -> None:
-    compressor = fed(name, parameters, [TOKENS])
+    compressor = fed(name, parameters, [FEWER.get(name, TOKENS)])
     size = wire.measure(compressor.message())
     data = wire.encode(compressor.message(), wire.allowed(compressor))
     assert size.allocated_bits == sum(part.allocated_bits for part in size.parts)
@@ -120,11 +141,11 @@ def test_bits_are_counted_and_claimed_honestly(name: str, parameters: dict[str, 
 @pytest.mark.parametrize(("name", "parameters"), [(n, p) for n, p, bits in MATRIX if bits is not None])
 def test_chunks_do_not_change_the_state(name: str, parameters: dict[str, Any]) -> None:
     prompt = [PROMPTS[name]] if name in PROMPTS else []
-    later = TOKENS - sum(prompt)
+    later = FEWER.get(name, TOKENS) - sum(prompt)
     whole = fed(name, parameters, [*prompt, later])
     for chunks in ([1] * 3 + [later - 3], [later // 5 * 2] * 2 + [later - later // 5 * 4], [later // 4] * 4):
         pieces = fed(name, parameters, [*prompt, *chunks])
-        question = stream(SHAPE, 3, "bfloat16", seed=5)
+        question = question_for(whole.settings, 3, "bfloat16", seed=5)
         assert torch.equal(pieces.attend(*question), whole.attend(*question))
         bits = [wire.measure(compressor.message()).readable_bits for compressor in (pieces, whole)]
         assert bits[0] == bits[1]
@@ -142,6 +163,14 @@ def test_shapes(name: str, shape: Shape) -> None:
     selftest(find(name), shape=shape)
 
 
+@pytest.mark.parametrize(
+    "name", sorted({name for name, _, _ in MATRIX if {"softmax", "tensor"} <= {*find(name).attention}})
+)
+def test_tensor_attention(name: str) -> None:
+    """With heads that share a tensor head, and several of these."""
+    selftest(find(name), shape=Shape(4, 8, 32, 64), attention="tensor")
+
+
 @pytest.mark.parametrize("shape", [Shape(1, 1, 64, 64), Shape(2, 6, 12, 128), Shape(1, 3, 20, 7, batch=2)])
 def test_uniform_shapes(shape: Shape) -> None:
     selftest(find("uniform"), shape=shape)
@@ -149,9 +178,21 @@ def test_uniform_shapes(shape: Shape) -> None:
 
 @cases
 def test_without_tokens_the_answer_is_ones_own_value(name: str, parameters: dict[str, Any], bits: int | None) -> None:
-    queries, keys, values = stream(SHAPE, 4)
-    compressor = find(name)(Settings(name, SHAPE, parameters))
-    torch.testing.assert_close(compressor.attend(queries, keys, values), values.repeat_interleave(2, dim=1))
+    settings = Settings(name, SHAPE, parameters, attention=attention_of(name))
+    queries, keys, values = question_for(settings, 4)
+    own = values if settings.factors == 1 else values[:, :1] * values[:, 1:]
+    expected = own.repeat_interleave(2, dim=1)
+    torch.testing.assert_close(find(name)(settings).attend(queries, keys, values), expected)
+
+
+def test_a_kind_of_attention_that_is_not_answered_is_refused_in_one_line() -> None:
+    for name, attention, words in (
+        ("subgen", "tensor", "subgen does not answer tensor attention, but softmax and visual"),
+        ("h2o", "tensor", "h2o does not answer tensor attention, but softmax and visual"),
+        ("two-cache", "softmax", "two-cache does not answer softmax attention, but tensor"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            find(name)(Settings(name, SHAPE, {}, attention=attention))
 
 
 def test_every_built_in_compressor_is_in_the_matrix() -> None:

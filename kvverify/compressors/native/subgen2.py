@@ -40,10 +40,11 @@ class SubGen2:
     def __init__(self, settings: Settings) -> None:
         options = complete(settings.compressor, self.parameters, settings.parameters)
         self.settings = replace(settings, parameters=options)
-        self.keep = options.pop("factors") == "keep"
+        self.keep = options["factors"] == "keep"
+        sketched = {name: value for name, value in options.items() if name != "factors"}
         shape = settings.shape
         halved = replace(shape, kv_heads=shape.kv_heads // 2, heads=shape.heads // 2)  # of tensor heads
-        self.sketch = SubGen(replace(settings, shape=halved, parameters=options, attention="softmax"))
+        self.sketch = SubGen(replace(settings, shape=halved, parameters=sketched, attention="softmax"))
         factors = shape.batch * shape.kv_heads
         self.keys = torch.empty((factors, 0, shape.key_dim), dtype=self.sketch.dtype)
         self.values = torch.empty((factors, 0, shape.value_dim), dtype=self.sketch.dtype)

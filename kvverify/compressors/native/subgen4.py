@@ -25,8 +25,8 @@ class SubGen4(SubGen):
 
     tau is the sum over pairs of cells and of their slots of (n_a n_b / t^2) e^<q, k1 o k2>, z the one over pairs of
     norm slots of (|V1|_F^2 |V2|_F^2 / (s^2 |v1|^2 |v2|^2)) e^<q, k1 o k2> (v1 o v2): both are unbiased, since the
-    factors' coins are independent. The own token is one more entry of either list, of weight 1. State bits: `state_bits` of
-    SubGen with two streams a tensor head. Settings are SubGen's.
+    factors' coins are independent. The own token is one more entry of either list, of weight 1. State
+    bits: `state_bits` of SubGen with two streams a tensor head. Settings are SubGen's.
     """
 
     attention = ("tensor",)
