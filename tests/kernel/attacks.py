@@ -34,9 +34,12 @@ CHEAT = {
 ENDS = {
     "state_bits_enough": -1, "top_mass_at_least": 1, "at_least": 1, "at_most": -1, "angle": -1, "ball_radius": -1,
     "radius": 1, "right_words_at_most": -1, "weight_ratio_at_most": -1, "variance": -1, "probability": -1,
+    "state_bits_at_most": -1, "reachable": 1, "four_cache": 1, "two_cache": -1, "re_associated": -1, "max_query": -1,
+    "scale": 1, "head_dim": -1,
 }  # fmt: skip
 WHOLE = {"state_bits_at_least", "state_bits_enough", "tokens", "key_dim", "value_dim", "kv_heads", "layers",
-         "at_least", "at_most", "right_words_at_most"}  # fmt: skip
+         "at_least", "at_most", "right_words_at_most", "state_bits_at_most", "reachable", "four_cache", "two_cache",
+         "re_associated", "head_dim"}  # fmt: skip
 OTHER = {"cube": "ball", "ball": "cube", "real": "bf16", "bf16": "real"}
 
 
