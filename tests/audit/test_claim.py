@@ -54,16 +54,18 @@ def test_the_floor_is_of_the_claimed_class() -> None:
         against = Against(SMALL)
         floor = against(parse(words, SMALL))
         assert floor is not None
-        assert against.certificate is not None
-        result = check(against.certificate)
+        assert against.found is not None
+        assert against.found.certificate is not None
+        result = check(against.found.certificate)
         assert result.statement is not None
         assert (result.statement.state_bits_at_least, result.statement.kv_heads) == (floor.bits, 2)
         floors.append(floor.bits)
     assert floors[0] > floors[1] > 0
     relative = Against(SMALL)
     assert relative(parse({"relative": "1/4", "failure": "0"}, SMALL)) is not None
-    assert relative.certificate is not None
-    assert relative.certificate["statement"]["relative"] == "1/4"
+    assert relative.found is not None
+    assert relative.found.certificate is not None
+    assert relative.found.certificate["statement"]["relative"] == "1/4"
     assert Against(SMALL)(parse({"tolerance": "1/2", "failure": "1/2"}, SMALL)) is None
 
 
@@ -134,3 +136,13 @@ def test_many_scores_are_added_in_sums_that_the_kernel_takes() -> None:
     assert proof.prove(columns, read(exact + 0.2, exact - 1e-12, exact + 1e-12), claim) is not None
     zeros = [(score_, Fraction(0)) for score_, _ in columns]
     assert proof.prove(zeros, read(0.2, 0.0, 0.0), claim) is not None
+
+
+def test_more_distinct_scores_than_a_program_has_lines_are_not_proved() -> None:
+    """The interval is then the reference's alone: what is left is no proof, not a wrong one."""
+    columns = [(Fraction(j, 4096), Fraction(j % 2 + 1, 2)) for j in range(2100)]
+    weights = np.exp(np.arange(2100) / 4096)
+    exact = float((weights * (np.arange(2100) % 2 + 1) / 2).sum() / weights.sum())
+    claim = Claim(None, Fraction(1, 8), Fraction(0))
+    assert proof.prove(columns[:1900], read(2.0, 0.0, 1.0), claim) is not None
+    assert proof.prove(columns, read(2.0, exact - 1e-9, exact + 1e-9), claim) is None
