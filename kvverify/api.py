@@ -110,7 +110,6 @@ def check(certificate: str | os.PathLike[str] | dict[str, Any], files: str | os.
 def audit(compressor: str, certificate: str | os.PathLike[str] | dict[str, Any], **options: Any) -> Report:
     """Play the game: a compressor by name, ``module:name`` or ``path/file.py:name``; options of ``audit.game.play``."""
     from kvverify.audit.game import play
-    from kvverify.bounds.playable import playable
-    from kvverify.instances.layout import from_certificate
+    from kvverify.bounds.playable import played
 
-    return play(compressor, from_certificate(playable(certificate)), **options)
+    return play(compressor, played(certificate), **options)
