@@ -298,6 +298,7 @@ def test_of_many_audits_all_are_counted_and_the_first_are_shown(audits: int, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_hundred_megabytes_take_bounded_memory(tmp_path: Path) -> None:
     line = json.dumps(sweep_line(audit())).encode() + b"\n"
     path = tmp_path / "long.jsonl"

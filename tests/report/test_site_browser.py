@@ -97,17 +97,23 @@ def test_hostile_names_stay_text(tab: Tab) -> None:
 def test_the_policy_stops_what_gets_in_all_the_same(browser: Browser, page: Path) -> None:
     other = browser.open(page)
     other.run("""(() => {
+      window.stopped = [];
+      addEventListener("securitypolicyviolation", (event) => window.stopped.push(event.effectiveDirective));
       const script = document.createElement("script");
       script.textContent = "window.hit = 1";
       document.body.append(script);
-      document.body.insertAdjacentHTML("beforeend", "<img src='x.png' onerror='window.hit = 2'>");
+      const parts = "<img src='x.png' onerror='window.hit = 2'><iframe src='/'></iframe>";
+      document.body.insertAdjacentHTML("beforeend", parts);
       const style = document.createElement("style");
       style.textContent = "body { display: none }";
       document.head.append(style);
+      fetch("https://example.org/").catch(() => 0);
     })()""")
+    other.until("window.stopped.length > 5")
+    stopped = {"connect-src", "frame-src", "img-src", "script-src-attr", "script-src-elem", "style-src-elem"}
+    assert set(other.run("window.stopped")) == stopped
     assert other.run("window.hit") is None
     assert other.run("getComputedStyle(document.body).display") == "block"
-    assert other.told("Log.entryAdded"), "the browser tells what its policy refused"
 
 
 def test_a_click_sorts_and_another_one_turns_it_round(tab: Tab) -> None:
@@ -198,20 +204,18 @@ def test_all_words_stand_out_from_their_ground(browser: Browser, page: Path, sch
 def test_paper_is_white_and_shows_all(browser: Browser, page: Path) -> None:
     paper = browser.open(page, 750, 1000, media="print", scheme="dark")
     assert paper.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    heights = paper.run(
-        '[...document.querySelectorAll("details.audit .command")].map((one) => one.getBoundingClientRect().height)'
-    )
-    assert len(heights) == 11
-    assert min(heights) > 10
+    shown = '[...document.querySelectorAll("details.audit .command")].filter((one) => one.checkVisibility()).length'
+    assert paper.run(shown) == 11, "what is closed on the screen is open on paper"
     assert not paper.run('document.querySelector(".tools").checkVisibility()')
     assert paper.run(CONTRAST)[0] >= 4.5
     assert len(paper.call("Page.printToPDF")["data"]) > 50_000
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_field_guides_page_stands(browser: Browser, tmp_path: Path) -> None:
     results = sorted((ROOT / "instances" / "field-guide").glob("*.jsonl"))
-    assert kvverify("report", *results, "-o", tmp_path).code == 0
+    assert kvverify("report", *results, "-o", tmp_path, "--no-claims").code == 0
     one = browser.open(tmp_path / "index.html", 360, 700)
     assert one.run("document.documentElement.scrollWidth") == 360
     assert one.run('document.querySelectorAll(".plot.narrow .curve").length') >= 3
