@@ -46,7 +46,8 @@ def test_every_list_is_a_choice_and_the_audits_are_all_choices(tmp_path: Path) -
         "claim": {"tolerance": "1/100", "failure": "0"}, "certificate": None, "tokens": 16, "head_dim": 16,
         "instance": None, "value_dim": None, "kv_heads": None, "heads": None, "layers": None, "max_logit": "25/2",
         "keys": None, "layer": None, "head": None, "query_head": None, "rehearsals": None,
-        "schedule": None, "payload": "continuous", "alphabet": 2, "dtype": "bfloat16", "reads": None, "seed": 1,
+        "attention": None, "scales": None, "kernel": None, "cut": None,
+        "schedule": None, "payload": None, "alphabet": 2, "dtype": "bfloat16", "reads": None, "seed": 1,
         "device": "cpu", "timeout": 0.5, "memory": 16.0, "isolation": "strongest", "files": {},
     }  # fmt: skip
 
@@ -66,6 +67,30 @@ def test_a_key_is_of_the_whole_request_and_of_the_files(tmp_path: Path) -> None:
     assert list(after.request["files"]) == ["mine.py"]
     keys = {job.key for job in plan(tmp_path, "dense", "dense:x", "mine.py:Other")}
     assert len(keys | {before.key, after.key}) == 5
+
+
+def test_kinds_of_instances_are_choices_too_and_their_files_count(tmp_path: Path) -> None:
+    (tmp_path / "keys.safetensors").write_text("one")
+    text = f"""
+        {DENSE}
+        [[instance]]
+        instance = ["hard", "crowded", "adversarial"]
+        tokens = 16
+        head-dim = 8
+        layers = [1, 2]
+        [[instance]]
+        instance = "captured"
+        keys = "keys.safetensors"
+        layer = [0, 3]
+        head = 1
+        """
+    found = read(tmp_path, text)
+    assert [(one["instance"], one["layers"]) for one in found[:4]] == [
+        ("hard", 1), ("hard", 2), ("crowded", 1), ("crowded", 2),
+    ]  # fmt: skip
+    assert [(one["layer"], list(one["files"])) for one in found[6:]] == [
+        (0, ["keys.safetensors"]), (3, ["keys.safetensors"]),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -95,6 +120,9 @@ def test_a_key_is_of_the_whole_request_and_of_the_files(tmp_path: Path) -> None:
         (f"{DENSE}[[instance]]\ntokens = -16\nhead-dim = 4", "instance.tokens: -16 given, a whole number"),
         (f"{DENSE}{INSTANCE}certificate = 'x.json'", "give it, or other options, not both"),
         (f"{DENSE}[[instance]]\ncertificate = 'x.json'", "instance.certificate: x.json given, which is no file"),
+        (f"{DENSE}[[instance]]\ninstance = 'captured'\nkeys = 'x.st'", "instance.keys: x.st given, which is no file"),
+        (f"{DENSE}[[instance]]\ninstance = 'captured'", "instance: --instance captured needs --keys"),
+        (f"{DENSE}{INSTANCE}instance = 'soft'", "instance: 'soft' given, one of hard, crowded"),
         (f"[audit]\nseed = {list(range(MAX_AUDITS + 1))}\n{DENSE}{INSTANCE}", f"at most {MAX_AUDITS} are played"),
         ("#" * (1 << 21), "the file of a sweep is shorter"),
     ],
