@@ -129,7 +129,7 @@ def _variants(example: dict[str, object], folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("Raises", "Alice: KeyError: 'no room\\nfor more'"),
+        pytest.param("Raises", "Alice: KeyError: 'no room\\nfor more'", marks=pytest.mark.slow),  # by tests/cli
         ("Dies", "Alice's process ended early (exit code 7): last words"),
         ("Greedy", "Alice: RuntimeError: "),
         ("Hangs", "Bob did not finish within 6 s (--timeout)"),

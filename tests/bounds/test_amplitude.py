@@ -41,7 +41,7 @@ def test_beyond_the_joint_bound(tokens: int, max_logit: int, tolerance: Fraction
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
-@given(problems(relative=False), st.integers(0, 2))
+@given(problems(relative=False, dim=32), st.integers(0, 2))
 def test_what_floats_promise_the_kernel_confirms(problem: Problem, place: int) -> None:
     asked = replace(problem, body="cube", inputs="real")
     found = [c for c in ranked(asked) if c.method == "amplitude" and c.bits > 1]

@@ -209,7 +209,7 @@ def test_replay_of_what_is_neither(folder: Path) -> None:
         ("Raises", "Alice: KeyError: 'no room"),
         pytest.param("Shape", "Bob: ", marks=pytest.mark.slow),
         pytest.param("Dtype", "Bob: ", marks=pytest.mark.slow),
-        ("Hangs", "Alice did not finish within 5 s (--timeout)"),
+        pytest.param("Hangs", "Alice did not finish within 5 s (--timeout)", marks=pytest.mark.slow),
     ],
 )
 def test_a_target_that_fails_is_incomplete(name: str, line: str) -> None:

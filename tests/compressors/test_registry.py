@@ -89,6 +89,7 @@ def test_the_missing_package_is_named_with_the_line_that_installs_it(monkeypatch
             find("transformers")(Settings("transformers", SHAPE, {"cache": backend}))
 
 
+@pytest.mark.slow  # as the file that ``kvverify new-compressor`` writes it runs in tests/cli/test_start.py
 def test_the_skeleton_passes_its_own_test(tmp_path: Path) -> None:
     file = tmp_path / "my_compressor.py"
     file.write_text(SKELETON)

@@ -118,11 +118,12 @@ def class_weights(
         return None
     scores = keys.queries @ np.concatenate([keys.keys[:payload], keys.pad_key[None, :]]).T
     owns = (keys.queries * keys.own_keys).sum(axis=1)
+    found = np.unique(np.concatenate([scores.ravel(), owns]))
+    power = {int(s): exp(c * keys.half * int(s)) for s in found}  # a code has few distances
     rows = []
     for i in range(payload):
-        row = [exp(c * keys.half * int(s)) for s in scores[i]]
-        row[-1] *= tokens - payload
-        rows.append([*row, exp(c * keys.half * int(owns[i]))])
+        *row, pad = (power[int(s)] for s in scores[i])
+        rows.append([*row, pad * (tokens - payload), power[int(owns[i])]])
     return rows
 
 

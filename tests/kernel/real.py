@@ -21,7 +21,7 @@ def precision(bits: int = 400) -> Iterator[None]:
 
 
 def ball(x: Fraction | int | arb) -> arb:
-    return x if isinstance(x, arb) else arb(fmpq(Fraction(x).numerator, Fraction(x).denominator))
+    return x if isinstance(x, arb) else arb(fmpq(int(x.numerator), int(x.denominator)))
 
 
 def at_most(left: Fraction | int | arb, right: Fraction | int | arb) -> bool:

@@ -35,6 +35,7 @@ from tests.kernel.mutants import Mutant, Stronger, broken, rewritten, stronger
 from tests.kernel.oracle import first_false
 
 
+@cache
 def controls() -> tuple[Control, ...]:
     lists = (
         plain, payload_controls, payload_ball_controls, amplitude_controls, quantiser_controls, covering_controls,
