@@ -208,6 +208,7 @@ def test_paper_is_white_and_shows_all(browser: Browser, page: Path) -> None:
     assert paper.run(shown) == 11, "what is closed on the screen is open on paper"
     assert not paper.run('document.querySelector(".tools").checkVisibility()')
     assert paper.run(CONTRAST)[0] >= 4.5
+    assert paper.run("document.documentElement.scrollWidth") <= 750
     assert len(paper.call("Page.printToPDF")["data"]) > 50_000
 
 
