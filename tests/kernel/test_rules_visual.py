@@ -286,6 +286,21 @@ def test_large_numbers_are_over_the_limit() -> None:
     assert check(far).verdict is Verdict.INCOMPLETE
 
 
+def test_long_units_and_too_many_keys_are_over_the_limit() -> None:
+    tree = control("nearest")
+    for name in ("key_unit", "query_unit"):
+        found = check(changed(tree, lambda t, name=name: given(t).update({name: f"1/{1 << 320}"})))  # type: ignore[misc]
+        assert found.verdict is Verdict.INCOMPLETE
+        assert "units of more than 320 bits" in found.reason
+    wide = changed(tree, lambda t: t["statement"].update(scales=["1", "64"], key_dim="256", model_dim="514"))
+    columns = {name: [" ".join(["1"] * 256)] * 2 for name in ("keys", "queries")}
+    apart = {"keys": range(256), "queries": range(256, 512), "values": range(512, 514)}
+    rows = {name: " ".join(map(str, row)) for name, row in apart.items()}
+    wide = changed(wide, lambda t: given(t).update(columns))
+    wide = changed(wide, lambda t: given(t).update(projections=rows | {"values": [rows["values"]]}))
+    assert "1048576 entries" in check(wide).reason
+
+
 def test_old_rules_refuse_the_new_claim_and_new_rules_the_old() -> None:
     tree = control("nearest")
     for rule in ("volume", "random-access-code"):

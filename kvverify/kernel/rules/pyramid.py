@@ -138,6 +138,11 @@ class Map:
         return entries[0] * len(self.across.carriers) + entries[1] * len(self.down.rows)
 
     @property
+    def width(self) -> int:
+        """Units of work of one of these, by the length of its numbers."""
+        return 1 + self.below.bit_length() // 256
+
+    @property
     def sums(self) -> list[int]:
         """The absolute column sums of C, over ``below``."""
         return [x * y for x in self.down.sums for y in self.across.sums]

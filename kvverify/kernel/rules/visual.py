@@ -32,9 +32,12 @@ MAX_SIDE = 64  # of a map
 MAX_TOKENS = 1 << 13  # in the cache at the cut
 MAX_COLUMNS = 1 << 14  # of a map's tokens
 MAX_ENTRY_BITS = 64
+MAX_UNIT_BITS = 320
+MAX_KEYS = 1 << 20  # entries of all tokens' keys
 _GRID = 76  # keys of tokens are rounded down to multiples of 2^-76 ..
 _REACH = 1 << 12  # .. which moves scores of queries of size 2^12 by 2^-64 at most
 _FINE = 32  # further bits of entries that are brought to one denominator
+_SQUARE = 256  # bits of a row's sum of squares
 
 _SCALE = re.compile(r"[1-9][0-9]{0,5}(x[1-9][0-9]{0,5})?\Z", re.ASCII)
 _SIZES = {"model_dim", "key_dim", "value_dim", "kv_heads"}
@@ -171,9 +174,11 @@ def visual_rows(context: Context, uses: dict[str, Fact], given: Node, gives: Nod
         need(len(rows) == carriers, f"{name}: one for each carrier", len(rows), carriers)
         need({len(row) for row in rows} == {columns}, f"{name}: rows of one length")
     _projected(goal, given["projections"], columns)
-    context.charge(carriers * goal.tokens * 4 + carriers * sum(2 * each.work + 4 * each.carriers for each in maps))
-    tokens = _token_keys(context, maps, keys, rational(given["key_unit"], "key_unit"))
-    unit = rational(given["query_unit"], "query_unit")
+    context.charge(
+        carriers * (512 + goal.tokens * 4 + sum((2 * each.work + 8 * each.carriers) * each.width for each in maps))
+    )
+    tokens = _token_keys(context, maps, keys, _unit(given, "key_unit"))
+    unit = _unit(given, "query_unit")
     sizes = [unit * sum(map(abs, query)) for query in queries]
     need(unit > 0 and max(sizes) <= goal.max_logit, "|query|_1 <= max_logit", max(sizes), goal.max_logit)
     if max(sizes) > _REACH:
@@ -183,7 +188,7 @@ def visual_rows(context: Context, uses: dict[str, Fact], given: Node, gives: Nod
     worst = round_up(max(others))
     need(worst <= stated.off_target, "off-target weights <= off_target_at_most", worst, stated.off_target)
     need(worst < 1, "off-target weights < 1", worst, 1)
-    near = carriers * LOG2_E_UPPER * log_ratio_upper(worst) * round_up(squares / carriers, 256)
+    near = LOG2_E_UPPER * log_ratio_upper(worst) * squares
     ostrowski = -sum((log2_lower(1 - x) for x in others), Fraction(0))
     bound = sum((each.log2_volume() for each in maps), Fraction(0)) - totals - min(near, ostrowski)
     need(stated.log2_det <= bound, "log2_det_at_least <= log2 |det|", stated.log2_det, bound)
@@ -208,6 +213,13 @@ def _integers(given: Node, name: str) -> list[list[int]]:
     return rows
 
 
+def _unit(given: Node, name: str) -> Fraction:
+    unit = rational(given[name], name)
+    if max(abs(unit.numerator), unit.denominator).bit_length() > MAX_UNIT_BITS:
+        raise OverLimit(f"limit: units of more than {MAX_UNIT_BITS} bits")
+    return unit
+
+
 def _projected(goal: VisualBits, given: object, columns: int) -> None:
     """Keys, queries and each head's values are coordinates of a token of their own; heads share keys and queries."""
     node = fields(obj(given, "projections"), "projections", {"keys", "queries", "values"})
@@ -226,10 +238,12 @@ def _projected(goal: VisualBits, given: object, columns: int) -> None:
 
 def _token_keys(context: Context, maps: list[Map], keys: list[list[int]], unit: Fraction) -> list[list[int]]:
     """The key of every token, each entry rounded down to a multiple of 2^-76. Rejects keys outside of the cube."""
+    if len(keys[0]) * sum(each.tokens for each in maps) > MAX_KEYS:
+        raise OverLimit(f"limit: {MAX_KEYS} entries of all tokens' keys")
     found: list[tuple[int, ...]] = []
     first = 0
     for each in maps:
-        context.charge(len(keys[0]) * (each.work + each.tokens))
+        context.charge(len(keys[0]) * (each.work + 2 * each.tokens) * each.width)
         below = each.below * unit.denominator
         exact = [each.spread(column) for column in zip(*keys[first : first + each.carriers], strict=True)]
         largest = max(abs(x) for column in exact for x in column) * abs(unit.numerator)
@@ -250,8 +264,7 @@ def _mixed(
     weights, slack = Exponentials(context), SPAN + 2
     errors = [slack * x for each in maps for x in each.sums]
     belows = [each.below for each in maps for _ in range(each.carriers)]
-    rows, totals, squares = [], Fraction(0), Fraction(0)
-    context.charge(len(sizes) * 512)
+    rows, totals, squares = [], Fraction(0), 0
     for j, cells in enumerate(scores.floors()):
         top = max(cells)
         low = [x - 1 for x in weights.entries(cells, top)]
@@ -269,9 +282,9 @@ def _mixed(
         ]
         others[j] = 0
         rows.append(Fraction(sum(others), target))
-        squares += Fraction(sum([x * x for x in others]), target**2)
+        squares -= -(sum([x * x for x in others]) << _SQUARE) // target**2
         totals += log2_upper(Fraction(mass << _FINE, target))
-    return rows, totals, squares
+    return rows, totals, Fraction(squares, 1 << _SQUARE)
 
 
 def visual_volume(context: Context, uses: dict[str, Fact], given: Node, gives: Node) -> Held:
