@@ -108,8 +108,13 @@ def check(certificate: str | os.PathLike[str] | dict[str, Any], files: str | os.
 
 
 def audit(compressor: str, certificate: str | os.PathLike[str] | dict[str, Any], **options: Any) -> Report:
-    """Play the game: a compressor by name, ``module:name`` or ``path/file.py:name``; options of ``audit.game.play``."""
+    """Play the game: a compressor by name, ``module:name`` or ``path/file.py:name``; options of ``audit.game.play``.
+
+    A ``claim`` is set against the best bound of its class, unless ``floor_for`` gives another.
+    """
+    from kvverify.audit.claim import Against
     from kvverify.audit.game import play
     from kvverify.bounds.playable import played
 
-    return play(compressor, played(certificate), **options)
+    instance = played(certificate)
+    return play(compressor, instance, **{"floor_for": Against(instance), **options})

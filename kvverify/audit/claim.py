@@ -73,8 +73,15 @@ class Against:
     found: Bound | None = field(default=None, init=False)
 
     def __call__(self, claim: Claim) -> Floor | None:
-        """The best bound that the kernel accepts for the claimed tolerance and failure; None without one."""
-        one, asked = self.instance, problem(self.instance, claim)
+        """The best bound that the kernel accepts for the claimed tolerance and failure; None without one.
+
+        A promise that the class has not, such as failures at every read, has none.
+        """
+        one = self.instance
+        try:
+            asked = problem(one, claim)
+        except UsageError:
+            return None
         if isinstance(one, TensorInstance):
             found, streams = tensor_claim_bound(one, asked), one.layers
         elif isinstance(one, VisualInstance):

@@ -67,6 +67,7 @@ def test_the_floor_is_of_the_claimed_class() -> None:
     assert relative.found.certificate is not None
     assert relative.found.certificate["statement"]["relative"] == "1/4"
     assert Against(SMALL)(parse({"tolerance": "1/2", "failure": "1/2"}, SMALL)) is None
+    assert Against(SMALL)(Claim(None, Fraction(1, 2), Fraction(1))) is None
 
 
 SECRET = draw(b"s" * 32, (3, 2, 32, 8), None)
