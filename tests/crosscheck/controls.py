@@ -29,7 +29,7 @@ from kvverify.codes.paraboloid import Paraboloid
 from kvverify.codes.reed_muller import reed_muller
 from kvverify.kernel import document
 from kvverify.problem import Problem
-from tests.kernel import amplitude_controls, tensor_controls
+from tests.kernel import amplitude_controls, tensor_controls, visual_controls
 
 Tree = dict[str, Any]
 
@@ -143,6 +143,9 @@ CONTROLS: dict[str, Callable[[], Tree]] = {
     "reservoir": sampling.reservoir_cell,
     "running-sum": instances.running_sum,
     "two-inputs": instances.unread_entry,
+    "visual": lambda: visual_controls.controls()[1].tree,
+    "visual-between": lambda: visual_controls.controls()[3].tree,
+    "visual-relative": lambda: visual_controls.controls()[5].tree,
     "tensor": lambda: tensor_controls.controls()[1].tree,
     "tensor-skeleton": lambda: tensor_controls.controls()[3].tree,
     "tensor-orders": lambda: tensor_controls.controls()[5].tree,
