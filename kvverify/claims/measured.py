@@ -1,5 +1,5 @@
-"""What compressors were measured to do; rows carry no status. Written by scripts/bench_subgen.py (measured.json) and
-scripts/bench_attention.py (measured_attention.json).
+"""What was measured; rows carry no status. Written by scripts/bench_subgen.py (measured.json), bench_attention.py
+(measured_attention.json) and bench_tensor.py (measured_orders.json).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 FILE = Path(__file__).parent / "measured.json"
 GAMES = Path(__file__).parent / "measured_attention.json"
+ORDERS = Path(__file__).parent / "measured_orders.json"
 
 
 @cache
@@ -47,6 +48,16 @@ def visual() -> tuple[str, ...]:
 def tensor() -> tuple[str, ...]:
     """TA-6: games with tensor attention; sizes in bits."""
     return _games("tensor")
+
+
+def orders() -> tuple[str, ...]:
+    """TA-5: processor time and memory of one new token in the three orders of evaluation."""
+    return tuple(
+        f"{row['order']} at n = {row['n']}, d = {row['d']}: {row['multiplications']} multiplications; milliseconds a "
+        f"token {row['ms a token']}, over re-associated {row['times re-associated']}, MiB beyond the four caches "
+        f"{row['MiB beyond the caches']}"
+        for row in _rows(ORDERS)["orders"]
+    )
 
 
 def _games(attention: str) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ TA5 = Claim(
         ),
     ),
     threshold=lambda: "n = 2",
+    measured=measured.orders,
     certificates=(
         Certificate("counts", "n = 512, d = 64, from the steps of the three orders", tensor.multiplications),
         Certificate("counts-small", "n = 2, d = 64", tensor.multiplications, {"tokens": 2}),

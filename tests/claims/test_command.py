@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from kvverify.attention.tensor import multiplications
 from kvverify.claims import ledger, measured, recipe
 from kvverify.claims.base import Certificate
 from kvverify.claims.ledger import CLAIMS, PAPERS, find, place
@@ -249,6 +250,13 @@ def test_games_that_the_ledger_shows_are_those_of_the_script() -> None:
         for row in part["rows"]:
             held, certified, wrong = (int(row[i].split()[0].replace(",", "")) for i in (2, 4, 5))
             assert wrong or held >= certified
-    assert sum(len(claim.measured()) for claim in CLAIMS if claim.paper in ("visual", "tensor")) == sum(
-        map(len, cases.values())
-    )
+    for name, attention in (("VAR-3", "visual"), ("TA-6", "tensor")):
+        assert len(find(name, CLAIMS).measured()) == len(cases[attention])
+
+
+def test_orders_that_the_ledger_shows_are_counted_as_its_certificates_do() -> None:
+    part = json.loads(measured.ORDERS.read_text())["orders"]
+    assert len(find("TA-5", CLAIMS).measured()) == len(part["rows"])
+    for tokens, dim, order, counted, *_ in part["rows"]:
+        sizes = (int(tokens.replace(",", "")), int(dim), int(dim))
+        assert int(counted.replace(",", "")) == multiplications(order, *sizes)
