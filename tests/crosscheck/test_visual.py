@@ -29,6 +29,7 @@ def test_it_agrees_with_every_control(control: Any) -> None:
     assert second_opinion(control.tree).verdict == AGREES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bilinear", "bicubic"])
 def test_whatever_is_false_of_keys_and_sizes_is_not_agreed_to(name: str, tmp_path: Any) -> None:
     """But for determinants between the kernel's bound and the truth: this engine computes the determinant itself."""
