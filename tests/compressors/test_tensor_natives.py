@@ -64,6 +64,14 @@ def test_subgen4_answers_exactly_from_whole_samples() -> None:
     assert np.abs(compressor.attend(*question).numpy() - exact(keys, values, *question)).max() < 1e-12
 
 
+def test_more_pairs_than_one_computes_are_refused() -> None:
+    keys, values, *question = given()
+    compressor = made("subgen4", s=1 << 13)
+    compressor.absorb(None, keys, values)
+    with pytest.raises(UsageError, match="67108864 pairs of slots a read, at most 33554432; take smaller t and s"):
+        compressor.attend(*question)
+
+
 @pytest.mark.parametrize("factors", ["keep", "drop"])
 def test_subgen2_answers_exactly_from_whole_samples(factors: str) -> None:
     """Without the factors the pairs of the own token with cached ones are missing, and no token can come after."""

@@ -13,11 +13,13 @@ import numpy as np
 import torch
 
 from kvverify.compressors.native.subgen import SubGen
+from kvverify.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _BLOCK = 1 << 22  # scores that are computed at a time
+_MOST_PAIRS = 1 << 25  # of one read: a quarter of a gigabyte
 
 
 class SubGen4(SubGen):
@@ -32,7 +34,10 @@ class SubGen4(SubGen):
     attention = ("tensor",)
 
     def attend(self, queries: Tensor, own_keys: Tensor, own_values: Tensor) -> Tensor:
-        """z / tau in float64, then rounded to float32 unless the queries were float64; shapes as in the protocol."""
+        """z / tau in float64, then rounded to float32 unless the queries were float64; shapes as in the protocol.
+
+        Raises UsageError where a read takes more than 2^25 pairs of slots.
+        """
         shape, heads, reads = self.settings.shape, self.streams // 2, queries.shape[2]
         asked = queries.double().cpu().numpy().reshape(heads, shape.group, reads, shape.key_dim) * self.settings.scale
         keys, values = (side.double().cpu().flatten(0, 1).numpy() for side in (own_keys, own_values))
@@ -42,7 +47,10 @@ class SubGen4(SubGen):
             cells = [Weighted(*self.cells[stream].weighted(), None) for stream in pair]
             samples = [Weighted(*self.samples[stream].weighted()) for stream in pair]
             own = [(keys[stream], values[stream]) for stream in pair]
-            step = max(1, _BLOCK // max(len(cells[0].logs) * len(cells[1].logs), self.s**2, 1))
+            pairs = max(len(cells[0].logs) * len(cells[1].logs), self.s**2, 1)
+            if pairs > _MOST_PAIRS:
+                raise UsageError(f"subgen4: {pairs} pairs of slots a read, at most {_MOST_PAIRS}; take smaller t and s")
+            step = max(1, _BLOCK // pairs)
             for member in range(shape.group):
                 for start in range(0, reads, step):
                     rows = slice(start, start + step)
