@@ -17,6 +17,7 @@ from kvverify.audit.report import Report
 from kvverify.bounds.visual import visual_instance
 from kvverify.errors import UsageError
 from kvverify.kernel.check import Verdict, check
+from kvverify.sweep.plan import read_plan
 from tests.conftest import needs
 
 torch = needs("torch", "audit")
@@ -160,3 +161,17 @@ def test_options_that_do_not_go_together(options: dict[str, Any], words: str) ->
     with pytest.raises(UsageError, match=words):
         make_instance(InstanceOptions(**options))
     assert make_instance(InstanceOptions(attention="softmax", tokens=8, head_dim=8)).attention == "softmax"
+
+
+def test_a_sweep_asks_for_other_attention(tmp_path: Path) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_text(
+        '[[compressor]]\ntarget = "dense"\n[[instance]]\nattention = "visual"\nscales = "1,2,3"\nhead-dim = [8, 16]\n'
+        '[[instance]]\nattention = "tensor"\ntokens = 8\nhead-dim = 8\n'
+    )
+    jobs = read_plan(file)
+    assert [job.request["attention"] for job in jobs] == ["visual", "visual", "tensor"]
+    assert [job.request["payload"] for job in jobs] == [None] * 3
+    file.write_text(file.read_text().replace('scales = "1,2,3"', 'scales = "1,2"\ntokens = 4'))
+    with pytest.raises(UsageError, match="--tokens is no option of --attention visual"):
+        read_plan(file)

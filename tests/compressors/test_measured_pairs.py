@@ -1,4 +1,4 @@
-"""Measured figures of subgen4 and subgen2: the page's rows are the script's, measured again, and within their bounds."""
+"""Measured figures of subgen4 and subgen2: the page has the rows of the script, and they are within their bounds."""
 
 from __future__ import annotations
 
