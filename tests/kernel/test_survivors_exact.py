@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kvverify.claims.evidence.instances import running_sum, unread_entry
+from kvverify.claims.evidence.instances import collision, running_sum, unread_entry
 from kvverify.kernel.check import Verdict, check
 from kvverify.kernel.context import Context
 from kvverify.kernel.document import Malformed, OverLimit
@@ -99,6 +99,38 @@ def test_words_are_named_where_they_are_no_number(side: str) -> None:
     found = check(rebuild(put(running_sum(4), ("steps", 0, "gives", f"{side}_words_at_most"), "many")))
     assert found.verdict is Verdict.INVALID
     assert f"{side}_words_at_most" in found.reason
+
+
+def malformed(tree: Any, *where: Any, to: Any) -> str:
+    found = check(rebuild(put(tree, ("statement", *where), to)))
+    assert found.verdict is Verdict.INVALID
+    return found.reason
+
+
+def test_statements_have_their_fields_and_inputs_one_size() -> None:
+    for tree in (running_sum(4), unread_entry(), collision()):
+        assert "more" in malformed(tree, "more", to="1")
+    one = unread_entry(tokens=3, head_dim=2)
+    for name, rows in (("values", ["0 0"] * 4), ("keys", ["0 0"] * 4), ("values", ["0"] * 3)):
+        assert "statement.second" in malformed(one, "second", name, to=rows)
+    both = put(put(one, ("statement", "second", "values"), ["0 0"] * 4), ("statement", "second", "keys"), ["0 0"] * 4)
+    assert "an input of the first one's size" in check(rebuild(both)).reason
+    for base in ("1/2", "1"):
+        assert "base" not in check(rebuild(put(one, ("statement", "base"), base))).reason
+    for base in ("0", "-1/2"):
+        assert "weights are positive" in malformed(one, "base", to=base)
+
+
+def test_states_are_of_all_value_matrices_and_nothing_else_may_differ() -> None:
+    tree = collision()
+    states = tree["statement"]["states"].split(" ")
+    listed = tree["statement"]["may_differ"]
+    assert check(tree).verdict is Verdict.VALID
+    for many in (states * 2, states[: len(states) // 2], states[:-1], [*states, "0"]):
+        assert "one for each value matrix" in malformed(tree, "states", to=" ".join(many))
+    assert "a state is one of value matrices" in malformed(tree, "may_differ", to=[*listed, "keys 0 0"])
+    with pytest.raises(OverLimit):
+        instances._rows([" ".join(["1"] * 200)] * 100, "m")
 
 
 def test_facts_hold_no_more_than_what_is_said() -> None:
