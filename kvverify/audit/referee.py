@@ -83,11 +83,10 @@ class Game:
             "device": self.device,
             "certificate": one.certificate,
             "inputs": one.inputs,
-            "attention": one.attention,
-            **one.described(),
             "instance": [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays],
             **({} if one.payload is None else {"payload": list(one.payload)}),
             **({"in_order": True} if one.in_order else {}),
+            **({} if one.attention == "softmax" else {"attention": one.attention, **one.described()}),
         }
 
     def settings(self) -> Settings:
