@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from fractions import Fraction
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,24 @@ def test_vertices_cover_from_their_angles_on(dim: int) -> None:
     with precision(1200):  # nearer to the simplex's angle than enclosures of its sine tell
         text = (arb(1) / dim).acos().str(290, radius=False)
     assert found("few", dim, Fraction(text), sphere=True)[0] == 2 * dim
+
+
+def test_the_sine_of_a_ball_is_rounded_down_where_it_must_be_large() -> None:
+    """sin^2 is 8/9 less 10^-60, where a simplex's caps do not quite cover."""
+    root = Fraction(isqrt(8 * 10**120 // 9), 10**60)
+    assert Fraction(8, 9) - Fraction(2, 10**60) < root**2 < Fraction(8, 9)
+    assert found("few", 3, 1 / root)[0] == 6
+    assert found("few", 3, 1 / (root + Fraction(1, 10**40)))[0] == 4
+
+
+def test_a_share_has_64_bits() -> None:
+    for below, fine in (((1 << 64) - 1, True), ((1 << 64) + 1, False)):
+        share = {"shrink": str(Fraction(below * 3 // 4, below))}
+        if fine:
+            assert covering._shrink(share).denominator.bit_length() == 64
+        else:
+            with pytest.raises(Rejected, match="64 bits at most"):
+                covering._shrink(share)
 
 
 def test_random_balls_from_equal_radii_on() -> None:
