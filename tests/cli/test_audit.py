@@ -97,8 +97,8 @@ def test_what_was_played_is_printed(dense: Done) -> None:
     instance = dense.json["instance"]
     certificate = instance.pop("certificate")
     assert instance == {
-        "attention": "softmax", "kind": "hard", "budget": "class", "tokens_that_carry_values": 64, "tokens": 64, "key_dim": 16,
-        "value_dim": 16, "kv_heads": 1, "heads": 1, "layers": 1, "inputs": "real",
+        "attention": "softmax", "kind": "hard", "budget": "class", "tokens_that_carry_values": 64,
+        "tokens": 64, "key_dim": 16, "value_dim": 16, "kv_heads": 1, "heads": 1, "layers": 1, "inputs": "real",
         "max_logit": "24", "tolerance": "1/100", "failure": "1/10", "payload": "continuous", "alphabet": None,
     }  # fmt: skip
     found = instance_bound(64, 16)

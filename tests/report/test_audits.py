@@ -11,7 +11,8 @@ from kvverify.report.audits import audit_text
 ANSWER: dict[str, Any] = {
     "compressor": "mine.py:Mine", "settings": {"parameters": {"bits": 4}, "chunk": 8}, "schedule": "prefill:60,step:4",
     "instance": {
-        "attention": "softmax", "kind": "hard", "tokens_that_carry_values": 64, "tokens": 64, "key_dim": 16, "value_dim": 8, "kv_heads": 2,
+        "attention": "softmax", "kind": "hard", "tokens_that_carry_values": 64, "tokens": 64, "key_dim": 16,
+        "value_dim": 8, "kv_heads": 2,
         "payload": "discrete", "max_logit": "24",
     },
     "status": "NO FLAG", "claimed_bits": None, "held_bits": "18014398509481984", "wire_bits": 6400, "live_bits": 6000,
