@@ -31,7 +31,7 @@ from kvverify.problem import Problem
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "instances" / "field-guide"
 PAGE = ROOT / "docs" / "field-guide.md"
-STATED = FOLDER / "stated.json"
+STATED = FOLDER / "stated.txt"  # JSON lines; *.jsonl are audits, *.json certificates
 INSTANCE = "--tokens 512 --head-dim 64 --kv-heads 2 --heads 4"
 TWO_LAYERS = "--certificate instances/field-guide/two-layers.json --heads 4"
 # What a package is installed beside; kvpress and transformers come with kvverify's extras.
@@ -107,7 +107,7 @@ def state() -> None:
             lines.append(
                 {"source": case["source"], "method": case["method"], "bits": bits, "tolerance_at_least": least}
             )
-    STATED.write_text("[\n" + ",\n".join(map(json.dumps, lines)) + "\n]\n")
+    STATED.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
 
 STATED_TABLE = """| method | words | where | stated | held | wire | slope | flag | no promise of |
@@ -118,7 +118,7 @@ def stated_section(done: dict[tuple[str, str], dict[str, Any]]) -> list[str]:
     """Sizes that packages state, beside what was held and what is certified for such a size."""
     by_name = {(case["source"], case["method"]): case for case in cases()}
     rows = []
-    for line in json.loads(STATED.read_text()):
+    for line in map(json.loads, STATED.read_text().splitlines()):
         name = line["source"], line["method"]
         case, audit = by_name[name], done[name]["audit"]
         tokens = audit["instance"]["tokens"]
