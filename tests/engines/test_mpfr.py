@@ -33,7 +33,6 @@ CLAIM_ONLY = {"comparison"}  # whose numbers all stand in the claim
 
 # What an engine leaves open of the committed certificates; everything else it proves.
 OPEN_MPFR = {(name, step) for name in [*LARGE, RECORDED] for step in ("leak", "determinant")}  # 2^18 scores
-OPEN_MPFR |= {("VAR-3-realisable-all-keys.json", "rows")}  # 67 x 130 scores
 OPEN_ARB = {(RECORDED, "determinant"), (RECORDED, "bits")}  # 512 rows, and what rests on them
 
 

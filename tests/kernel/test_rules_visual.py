@@ -1,4 +1,4 @@
-"""The rules of visual streams: brute force on small pyramids, the limits of carriers, budgets and projections."""
+"""The rules visual-rows, visual-volume, visual-symbols: brute force on small pyramids, carriers, budgets, projections."""
 
 from __future__ import annotations
 

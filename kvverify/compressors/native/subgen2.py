@@ -46,8 +46,8 @@ class SubGen2:
         halved = replace(shape, kv_heads=shape.kv_heads // 2, heads=shape.heads // 2)  # of tensor heads
         self.sketch = SubGen(replace(settings, shape=halved, parameters=sketched, attention="softmax"))
         factors = shape.batch * shape.kv_heads
-        self.keys = torch.empty((factors, 0, shape.key_dim), dtype=self.sketch.dtype)
-        self.values = torch.empty((factors, 0, shape.value_dim), dtype=self.sketch.dtype)
+        self.keys = torch.empty((factors, 0, shape.key_dim), dtype=self.sketch.dtype, device="cpu")
+        self.values = torch.empty((factors, 0, shape.value_dim), dtype=self.sketch.dtype, device="cpu")
         self.whole = True
 
     def absorb(self, queries: Tensor | None, keys: Tensor, values: Tensor) -> None:
