@@ -151,6 +151,8 @@ def _check_secret(instance: HardInstance, payload: str, reads: int | None) -> No
         raise UsageError(
             f"payload continuous: no volume is certified for this {instance.attention} attention; --payload discrete"
         )
+    if reads is not None and not instance.secret_at.all():
+        raise UsageError(f"reads {reads}: queries of {instance.kind} read unequal numbers of symbols, all are asked")
     if payload == "discrete" and reads is not None and instance.answers_together:
         raise UsageError(f"reads {reads}: symbols of {instance.attention} attention are read off all answers together")
 

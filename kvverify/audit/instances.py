@@ -18,6 +18,7 @@ from kvverify.bounds.tensor import tensor_instance
 from kvverify.bounds.visual import visual_instance
 from kvverify.errors import Incomplete, UsageError
 from kvverify.instances.hard import HardInstance
+from kvverify.instances.key_payload import KIND, KeyPayloadInstance
 from kvverify.instances.layout import MAX_SCALARS, from_certificate
 
 if TYPE_CHECKING:
@@ -162,6 +163,23 @@ def _adversarial(options: InstanceOptions) -> HardInstance:
     return replace(_hard(options), kind="adversarial")
 
 
+def _key_payload(options: InstanceOptions) -> HardInstance:
+    """Sign keys in three quarters of the coordinates, or in all but 16, and a secret in the others."""
+    assert options.tokens is not None
+    assert options.head_dim is not None
+    tilt, coordinates = KeyPayloadInstance.tilt, min(_KEY_COORDINATES, options.head_dim // 4)
+    if not coordinates:
+        raise UsageError(f"head-dim: {options.head_dim} given, at least 4 are needed for a secret in keys")
+    if options.logit <= tilt:
+        raise UsageError(f"max-logit: {options.logit} given, more than {tilt} is needed to read a secret in keys")
+    smaller = replace(options, head_dim=options.head_dim - coordinates, max_logit=options.logit - tilt)
+    half = _hard(replace(smaller, value_dim=options.value_dim or options.head_dim))
+    scalars = half.tokens * (coordinates + 1) * half.value_dim
+    if scalars > MAX_SCALARS:
+        raise Incomplete(f"a game of {half.tokens} tokens would hold {scalars} scalars, at most {MAX_SCALARS}")
+    return KeyPayloadInstance.of(half, coordinates)
+
+
 def _visual(options: InstanceOptions) -> HardInstance:
     """A pyramid of maps, interpolated scale by scale."""
     assert options.scales is not None
@@ -184,11 +202,13 @@ def _tensor(options: InstanceOptions) -> HardInstance:
 
 FIRST = "hard"
 """The kind where none is named."""
+_KEY_COORDINATES = 16
 _STREAMS = ("value_dim", "kv_heads", "layers", "max_logit")
 KINDS = {
     "hard": Kind(_hard, ("tokens", "head_dim"), _STREAMS),
     "crowded": Kind(_crowded, ("tokens", "head_dim"), _STREAMS),
     "adversarial": Kind(_adversarial, ("tokens", "head_dim"), ("rehearsals", *_STREAMS)),
+    KIND: Kind(_key_payload, ("tokens", "head_dim"), ("value_dim", "max_logit")),
     "captured": Kind(_captured, ("keys",), ("layer", "head", "query_head", *_STREAMS)),
 }
 """Every kind of softmax attention by its name."""

@@ -33,15 +33,18 @@ class Recovery:
         }
 
 
-def recovery(wrong: np.ndarray, asked: np.ndarray, tokens: int) -> Recovery:
-    """Count ``wrong`` (layers, kv_heads, len(asked), value_dim; booleans), reads of the tokens ``asked``."""
-    layers, heads, _, coordinates = wrong.shape
+def recovery(wrong: np.ndarray, read: np.ndarray, asked: np.ndarray, tokens: int) -> Recovery:
+    """Count ``wrong`` ones of ``read`` (layers, kv_heads, len(asked), value_dim; booleans) by the tokens ``asked``."""
     bins = min(BINS, tokens)
     where = asked * bins // tokens  # so bin b begins at ceil(b * tokens / bins)
-    by_token = np.count_nonzero(wrong, axis=(0, 1, 3))
+
+    def by_bin(counted: np.ndarray) -> tuple[int, ...]:
+        by_read = np.count_nonzero(counted, axis=(0, 1, 3))
+        return tuple(np.bincount(where, weights=by_read, minlength=bins).astype(int).tolist())
+
     return Recovery(
         first_tokens=tuple(-(-number * tokens // bins) for number in range(bins)),
-        reads_asked=tuple((np.bincount(where, minlength=bins) * layers * heads * coordinates).tolist()),
-        wrong_reads=tuple(np.bincount(where, weights=by_token, minlength=bins).astype(int).tolist()),
+        reads_asked=by_bin(read),
+        wrong_reads=by_bin(wrong),
         wrong_reads_by_head=tuple(tuple(layer) for layer in np.count_nonzero(wrong, axis=(2, 3)).tolist()),
     )

@@ -58,9 +58,9 @@ class Game:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Of the secret: (layers, kv_heads, carriers, value_dim)."""
+        """Of the secret: (layers, kv_heads, rows, value_dim)."""
         one = self.instance
-        return one.layers, one.kv_heads, one.carriers, one.value_dim
+        return one.layers, one.kv_heads, one.rows, one.value_dim
 
     @property
     def dense_bits(self) -> int:
@@ -165,7 +165,7 @@ def run(game: Game, seed: Callable[[], bytes], limits: Limits, progress: Progres
             progress("alice", 0.1)
             message = _alice(alice, hidden, fed, chunks, limits, record)
         progress("bob", 0.5)
-        asked = _positions(hidden.carriers, game.reads, record.secret_seed)
+        asked = _positions(hidden.rows, game.reads, record.secret_seed)
         bob.begin()
         bob.receive(0, _READY)
         answers = _bob(bob, hidden, game.shape, message, asked, limits, record)
@@ -176,11 +176,14 @@ def run(game: Game, seed: Callable[[], bytes], limits: Limits, progress: Progres
 
 
 def deal(game: Game, commit: str, seed: bytes) -> tuple[HardInstance, Secret, np.ndarray]:
-    """What a commit and a secret's seed make of a game: the instance in its order, the secret, the values to feed."""
+    """What a commit and a secret's seed make of a game: the instance in its order, the secret, the values to feed.
+
+    What the secret has in keys is in the instance from now on.
+    """
     hidden = scatter(game.instance, bytes.fromhex(commit))
     secret = draw(seed, game.shape, game.alphabet)
     rounded = to_bf16(secret.values) if game.instance.inputs == "bf16" else secret.values
-    return hidden, secret, hidden.lay_out(rounded)
+    return hidden.holding(rounded), secret, hidden.lay_out(rounded)
 
 
 def _job(game: Game) -> dict[str, Any]:
@@ -239,12 +242,12 @@ def _bob(
     return arrays["answers"].reshape(layers, heads, len(asked), value_dim)
 
 
-def _positions(tokens: int, reads: int | None, seed: bytes) -> np.ndarray:
+def _positions(rows: int, reads: int | None, seed: bytes) -> np.ndarray:
     """Which queries to ask: all, or a sample that no player can foresee and a replay can repeat."""
-    if reads is None or reads >= tokens:
-        return np.arange(tokens)
+    if reads is None or reads >= rows:
+        return np.arange(rows)
     coins = np.random.default_rng(list(hashlib.sha256(b"positions" + seed).digest()))
-    return np.sort(coins.choice(tokens, size=reads, replace=False))
+    return np.sort(coins.choice(rows, size=reads, replace=False))
 
 
 def _unchanged(target: Target) -> bool:

@@ -22,7 +22,7 @@ from kvverify.audit.target import Target, locate
 from kvverify.audit.verdict import Claim, refuted
 from kvverify.errors import Incomplete, UsageError
 from kvverify.figures import at_least
-from kvverify.instances.attention import ATTENTION
+from kvverify.instances.attention import instance_class
 from kvverify.kernel.document import write_bytes
 
 SCHEMA = "kvverify-counterexample/2"
@@ -156,7 +156,7 @@ def _game(example: Mapping[str, Any], path: Path) -> tuple[referee.Game, Claim, 
     claim = Claim(None if claimed["bits"] is None else int(claimed["bits"]), tolerance, failure, relative)
     game = referee.Game(
         target=_target(example["compressor"], path),
-        instance=ATTENTION[example["attention"]](**parts),
+        instance=instance_class(example["attention"], parts["kind"])(**parts),
         tolerance=tolerance if relative is None else relative,
         relative=relative is not None,
         **{name: example[name] for name in ("parameters", "schedule", "group", "alphabet", "dtype", "device", "reads")},

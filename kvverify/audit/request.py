@@ -82,7 +82,7 @@ def run_audit(request: AuditRequest, progress: Progress) -> dict[str, Any]:
 
 def _attention_seconds(instance: HardInstance, reads: int | None) -> float:
     """An estimate: Bob answers everything twice, the referee once, at the pace of a few reads that are tried here."""
-    tried = min(instance.carriers, 128, max(1, _TRIED // instance.columns))
+    tried = min(instance.rows, 128, max(1, _TRIED // instance.columns))
     values = np.zeros((1, instance.factors, instance.tokens, instance.value_dim))
     paces = []
     for _ in range(3):  # the first warms up
@@ -90,7 +90,7 @@ def _attention_seconds(instance: HardInstance, reads: int | None) -> float:
         instance.exact(values, np.arange(tried))
         paces.append((time.perf_counter() - start) / tried)
     heads = instance.kv_heads // instance.factors * instance.layers
-    asked = min(instance.carriers, reads or instance.carriers) * heads
+    asked = min(instance.rows, reads or instance.rows) * heads
     return 3 * asked * min(paces)
 
 

@@ -70,22 +70,27 @@ def score(
 ) -> Score:
     """Score ``answers`` (layers, kv_heads, len(asked), value_dim) to the queries ``asked``.
 
-    ``fed`` (layers, kv_heads, tokens, value_dim) are the values that the exact answers are about. A read counts as
-    wrong unless it is surely within the tolerance, and as missed only when it is surely outside.
+    ``fed`` (layers, kv_heads, tokens, value_dim) are the values that the exact answers are about. Only answers that
+    carry a symbol of the secret are reads. One counts as wrong unless it is surely within the tolerance, and as missed
+    only when it is surely outside.
     """
     exact = instance.exact(fed, asked)
     margin = instance.margin() + _ROUNDING
     finite = np.isfinite(answers)
     errors = np.where(finite, np.abs(np.where(finite, answers, 0.0).astype(np.float64) - exact), math.inf)
-    most, least = errors + (margin + CELL), np.where(finite, errors - margin, math.inf)
+    secret_at = instance.secret_at
+    read = np.broadcast_to(secret_at[asked], errors.shape)
+    most = np.where(read, errors + (margin + CELL), 0.0)
+    least = np.where(read, errors - margin, -math.inf)
 
-    reads, count = secret.values.size, errors.size
+    streams = fed.shape[0] * fed.shape[1]
+    reads, count = streams * int(np.count_nonzero(secret_at)), int(np.count_nonzero(read))
 
     def total(wrong: int) -> int:
         return sampled_upper(wrong, count, len(asked), reads)
 
     one_coordinate = Fraction(0) if instance.log2_det_at_least is None else instance.log2_det_at_least
-    log2_det = fed.shape[0] * fed.shape[1] * fed.shape[3] * one_coordinate
+    log2_det = streams * fed.shape[3] * one_coordinate
     rounding = BF16_ROUNDING if instance.inputs == "bf16" else Fraction(0)
     curve = []
     for tolerance in GRID:
@@ -103,7 +108,7 @@ def score(
         certified = best.floor_bits or 0
     else:
         symbols = secret.symbols[:, :, asked]
-        wrong = nearest(instance.decoded(answers), rules.alphabet) != symbols
+        wrong = read & (nearest(instance.decoded(answers), rules.alphabet) != symbols)
         certified = discrete_floor_bits(reads, total(int(np.count_nonzero(wrong))), rules.alphabet)
     worst = np.unravel_index(int(np.argmax(least - most_allowed)), least.shape)
     return Score(
@@ -113,15 +118,15 @@ def score(
         missed=int(np.count_nonzero(least > most_allowed)),
         tolerance=tolerance,
         relative=rules.relative,
-        max_abs_error=float(most.max()) if finite.all() else None,
+        max_abs_error=float(most.max()) if np.isfinite(most).all() else None,
         certified_floor_bits=certified,
         curve=tuple(curve),
         worst=Read(
-            place=(int(worst[0]), int(worst[1]), int(instance.targets[asked[worst[2]]]), int(worst[3])),
+            place=instance.place((int(worst[0]), int(worst[1]), int(asked[worst[2]]), int(worst[3]))),
             answer=float(answers[worst]),
             exact=(float(exact[worst]) - margin, float(exact[worst]) + margin),
         ),
-        recovery=recovery(wrong, instance.targets[asked], instance.tokens),
+        recovery=recovery(wrong, read, instance.targets[asked], instance.tokens),
     )
 
 

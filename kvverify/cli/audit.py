@@ -29,7 +29,7 @@ _AUDIT = ("an audit", "audit", "torch", "scipy")
 
 def audit(
     target: Annotated[str, typer.Argument(help="A built-in name, module:name or path/file.py:name.")],
-    instance: Annotated[str | None, typer.Option(help="hard, crowded, captured or adversarial.")] = None,
+    instance: Annotated[str | None, typer.Option(help="hard, crowded, key-payload, captured or adversarial.")] = None,
     attention: Attention = None,
     scales: Scales = None, kernel: Kernel = None, cut: Cut = None,
     certificate: Annotated[Path | None, typer.Option(help="Play the instance of this certificate.")] = None,

@@ -72,7 +72,17 @@ class HardInstance:
     @property
     def carriers(self) -> int:
         """Tokens that carry the secret, each with a query of its own."""
+        return self.rows
+
+    @property
+    def rows(self) -> int:
+        """Rows of the secret (layers, kv_heads, rows, value_dim), each read by one query: one a carrier, if no more."""
         return int(self.queries.shape[-2])
+
+    @property
+    def secret_at(self) -> np.ndarray:
+        """(rows, value_dim) where the secret is read: booleans, the same in every head of every layer."""
+        return np.ones((self.rows, self.value_dim), dtype=bool)
 
     @property
     def context_norm(self) -> float:
@@ -86,8 +96,8 @@ class HardInstance:
 
     @property
     def targets(self) -> np.ndarray:
-        """(carriers,) the token that each query reads."""
-        return np.arange(self.carriers) if self.payload is None else np.asarray(self.payload)
+        """(rows,) the token that each query reads."""
+        return np.arange(self.rows) if self.payload is None else np.asarray(self.payload)
 
     @property
     def schedule(self) -> str | None:
@@ -102,6 +112,11 @@ class HardInstance:
     def read_of(self, token: int) -> int:
         """The query that reads a carrier."""
         return token if self.payload is None else self.payload.index(token)
+
+    def holding(self, values: np.ndarray) -> HardInstance:
+        """The instance once the secret (layers, kv_heads, rows, value_dim) is in its keys, where keys are no secret."""
+        del values
+        return self
 
     def lay_out(self, values: np.ndarray) -> np.ndarray:
         """Values (layers, kv_heads, tokens, value_dim) of the stream: those of the carriers, ``rest`` elsewhere."""
@@ -143,6 +158,11 @@ class HardInstance:
     def decoded(self, answers: np.ndarray) -> np.ndarray:
         """Values whose nearest levels are the symbols read: of each read its own answer."""
         return answers.astype(np.float64)
+
+    def place(self, at: tuple[int, int, int, int]) -> Place:
+        """What the entry (layer, KV head, row, value coordinate) of the secret is called where people read of it."""
+        layer, head, row, coordinate = at
+        return layer, head, int(self.targets[row]), coordinate
 
     def query_of(self, place: Place) -> np.ndarray:
         """The query (key_dim,) of one read."""

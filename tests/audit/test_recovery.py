@@ -15,7 +15,7 @@ def test_each_read_is_counted_in_its_bin_and_in_its_head(tokens: int, sample: in
     coins = np.random.default_rng(tokens)
     asked = np.arange(tokens) if sample is None else np.sort(coins.choice(tokens, sample, replace=False))
     wrong = coins.random((2, 3, len(asked), 5)) < 0.3
-    found = recovery(wrong, asked, tokens)
+    found = recovery(wrong, np.ones_like(wrong), asked, tokens)
     starts = [*found.first_tokens, tokens]
     assert (starts[0], len(found.first_tokens)) == (0, min(BINS, tokens))
     assert max(np.diff(starts)) - min(np.diff(starts)) <= 1 <= min(np.diff(starts))
@@ -30,7 +30,8 @@ def test_each_read_is_counted_in_its_bin_and_in_its_head(tokens: int, sample: in
 
 
 def test_the_object_is_plain_and_bounded() -> None:
-    found = recovery(np.ones((1, 2, 4096, 2), dtype=bool), np.arange(4096), 4096).to_json()
+    every = np.ones((1, 2, 4096, 2), dtype=bool)
+    found = recovery(every, every, np.arange(4096), 4096).to_json()
     assert [len(found[name]) for name in ("first_tokens", "reads_asked", "wrong_reads")] == [BINS] * 3
     assert found["wrong_reads"] == found["reads_asked"] == [4096 // BINS * 4] * BINS
     assert all(type(count) is int for count in found["wrong_reads"])
