@@ -257,7 +257,7 @@ WRONG: list[tuple[tuple[str, ...], int, str]] = [
     (
         ("audit", "dense", *SHAPE, "--instance", "soft"),
         2,
-        "instance: 'soft' given, one of hard, crowded, adversarial, captured",
+        "instance: 'soft' given, one of hard, crowded, adversarial, key-payload, captured",
     ),
     (("audit", "dense", "--instance", "crowded"), 2, "--instance crowded needs --tokens and --head-dim"),
     (("audit", "dense", *SHAPE, "--layer", "1"), 2, "--layer is no option of --instance hard"),
