@@ -1,4 +1,4 @@
-"""The rules visual-rows, visual-volume, visual-symbols: brute force on small pyramids, carriers, budgets, projections."""
+"""The rules visual-rows, visual-volume and visual-symbols: brute force, carriers, budgets and projections."""
 
 from __future__ import annotations
 
