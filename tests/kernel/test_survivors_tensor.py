@@ -174,3 +174,12 @@ def test_patterns_are_said_and_charged() -> None:
         most = tensor_explicit.PATTERNS[form]
         with pytest.raises(OverLimit, match=f"more than {most} tokens"):
             step(Context(TensorPatterns(most + 1, form, 1), Path()), {}, {}, gives)
+
+
+def test_claims_are_said() -> None:
+    assert GOAL.said() == "state of tensor attention over 4 tokens >= 1 bits"
+    goal = tensor_explicit.identity(orders(3, 2, 2, "2", (3, -4))["statement"])
+    assert isinstance(goal, tensor_explicit.TensorIdentity)
+    counts = zip(("four-cache", "two-cache", "re-associated"), goal.products, strict=True)
+    said = f"3 tokens in {goal.bits} bits: one exact answer; multiplications: "
+    assert goal.said() == said + ", ".join(f"{name} {count}" for name, count in counts)
