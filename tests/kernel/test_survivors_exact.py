@@ -27,11 +27,11 @@ def charged(context: Context, before: int) -> int:
 
 
 def test_matrices_and_entries_to_their_limits() -> None:
-    assert len(instances._rows([" ".join(["1"] * 128)] * 128, "m")) == 128
-    assert instances._rows([str((1 << 320) - 1)], "m")
+    assert len(instances.integer_rows([" ".join(["1"] * 128)] * 128, "m")) == 128
+    assert instances.integer_rows([str((1 << 320) - 1)], "m")
     for rows in (["1"] * 16385, [str(1 << 320)], [str(-(1 << 320))]):
         with pytest.raises(OverLimit, match="16384 entries, or one of more than 320 bits"):
-            instances._rows(rows, "m")
+            instances.integer_rows(rows, "m")
 
 
 def test_powers_to_their_limit_and_what_they_charge() -> None:
@@ -130,7 +130,7 @@ def test_states_are_of_all_value_matrices_and_nothing_else_may_differ() -> None:
         assert "one for each value matrix" in malformed(tree, "states", to=" ".join(many))
     assert "a state is one of value matrices" in malformed(tree, "may_differ", to=[*listed, "keys 0 0"])
     with pytest.raises(OverLimit):
-        instances._rows([" ".join(["1"] * 200)] * 100, "m")
+        instances.integer_rows([" ".join(["1"] * 200)] * 100, "m")
 
 
 def test_facts_hold_no_more_than_what_is_said() -> None:

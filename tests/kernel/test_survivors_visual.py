@@ -182,8 +182,3 @@ def test_tensor_statements_have_their_fields_and_sizes() -> None:
     assert tensor_explicit.patterns(pattern)
     with pytest.raises(Malformed):
         tensor_explicit.patterns({**pattern, "more": "1"})
-    most = tensor_explicit.MAX_ENTRIES
-    assert tensor_explicit._rows(["1 1"] * (most // 2), "m")
-    for rows_ in (["1 1"] * (most // 2 + 1), [str(1 << 320)]):
-        with pytest.raises(OverLimit):
-            tensor_explicit._rows(rows_, "m")

@@ -284,7 +284,7 @@ def identity(node: Node) -> Goal:
     names = [text(node[side], f"statement.{side}") for side in ("left", "right")]
     _ranged(set(names) == EVALUATIONS.keys(), "left and right", f"expected {' and '.join(EVALUATIONS)}")
     stream = fields(node["stream"], "statement.stream", {"base", "window", "queries", "keys", "values"})
-    queries, keys, values = (_rows(stream[name], f"stream.{name}") for name in ("queries", "keys", "values"))
+    queries, keys, values = (integer_rows(stream[name], f"stream.{name}") for name in ("queries", "keys", "values"))
     _ranged(len(queries) == len(keys) == len(values), "stream", "as many queries as keys and values")
     _ranged(len(queries[0]) == len(keys[0]), "stream", "queries and keys of one length")
     base, window = rational(stream["base"], "stream.base"), integer(stream["window"], "stream.window")
@@ -323,14 +323,14 @@ def two(node: Node) -> Goal:
 
 def _input(value: object, where: str) -> Input:
     node = fields(value, where, {"query", "keys", "values"})
-    (query,) = _rows([node["query"]], f"{where}.query")
-    keys, values = (_rows(node[name], f"{where}.{name}") for name in ("keys", "values"))
+    (query,) = integer_rows([node["query"]], f"{where}.query")
+    keys, values = (integer_rows(node[name], f"{where}.{name}") for name in ("keys", "values"))
     _ranged(len(keys) == len(values), where, "as many keys as values")
     _ranged(len(keys[0]) == len(query), where, "keys of the query's length")
     return Input(query, keys, values)
 
 
-def _rows(value: object, where: str) -> Rows:
+def integer_rows(value: object, where: str) -> Rows:
     """A matrix of integers, one row at least."""
     rows = tuple(tuple(integers(row, where)) for row in strings(value, where))
     _ranged(len({len(row) for row in rows}) == 1, where, "rows of one length, one at least")

@@ -12,15 +12,12 @@ from fractions import Fraction
 from operator import add
 
 from kvverify.kernel.context import Context, Rule
-from kvverify.kernel.document import Malformed, Node, OverLimit, fields, integer, integers, rational, strings, text
+from kvverify.kernel.document import Malformed, Node, OverLimit, fields, integer, rational, text
 from kvverify.kernel.facts import Fact, Goal, need, of_kind
-from kvverify.kernel.rules.instances import MAX_ENTRIES, MAX_ENTRY_BITS, MAX_POWER_BITS
+from kvverify.kernel.rules.instances import MAX_ENTRY_BITS, MAX_POWER_BITS, Row, Rows, integer_rows
 
 ORDERS = ("four_cache", "two_cache", "re_associated")
 PATTERNS = {"binary": 8, "threshold": 4}  # the most tokens that are enumerated
-
-Row = tuple[int, ...]
-Rows = tuple[Row, ...]
 
 
 @dataclass(frozen=True)
@@ -257,8 +254,8 @@ def identity(node: Node) -> Goal:
     fields(
         node, "statement", {"claim", "base", "query", *rows, "word_bits", "word_from", *ORDERS, "state_bits_at_most"}
     )
-    k1, k2, v1, v2 = (_rows(node[name], f"statement.{name}") for name in rows)
-    (query,) = _rows([node["query"]], "statement.query")
+    k1, k2, v1, v2 = (integer_rows(node[name], f"statement.{name}") for name in rows)
+    (query,) = integer_rows([node["query"]], "statement.query")
     _require(len(k1) == len(k2) == len(v1) == len(v2), "as many rows of k1, k2, v1 and v2")
     _require(len(query) == len(k1[0]) == len(k2[0]) and len(v1[0]) == len(v2[0]), "factors of one length")
     base, word = rational(node["base"], "statement.base"), integer(node["word_bits"], "statement.word_bits")
@@ -276,15 +273,6 @@ def patterns(node: Node) -> Goal:
     _require(tokens >= 1, "at least one token")
     _require(form in PATTERNS, f"form {' or '.join(PATTERNS)}")
     return TensorPatterns(tokens, form, reachable)
-
-
-def _rows(value: object, where: str) -> Rows:
-    """A matrix of integers, one row at least."""
-    rows = tuple(tuple(integers(row, where)) for row in strings(value, where))
-    _require(len({len(row) for row in rows}) == 1, f"{where} of rows of one length, one at least")
-    if len(rows) * len(rows[0]) > MAX_ENTRIES or max(abs(x) for row in rows for x in row) >> MAX_ENTRY_BITS:
-        raise OverLimit(f"limit: more than {MAX_ENTRIES} entries, or one of more than {MAX_ENTRY_BITS} bits")
-    return rows
 
 
 def _require(condition: bool, right: str) -> None:
